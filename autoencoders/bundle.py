@@ -1,0 +1,255 @@
+"""A trained model as a folder, and the folder as a model that answers in the dataset's own units.
+
+    weights.safetensors   the state dict, tensors alone: equal weights have equal hashes
+    scaling.safetensors   shift and factor of the scaling
+    scores.npy            float32, sorted errors of held-out rows, at most 10,000 quantiles of them
+    model.json            `BundleManifest`: spec, facts, metrics and the hashes of the others
+
+Nothing in it is a pickle, and nothing in it depends on when or under which name it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autoencoders import build
+from autoencoders.data.arrays import Array
+from autoencoders.data.manifest import Facts
+from autoencoders.data.scaling import Affine
+from autoencoders.errors import BundleDamaged, DataRefused
+from autoencoders.models import Autoencoder
+from autoencoders.spec import Spec
+
+WEIGHTS, SCALING, SCORES, MANIFEST = "weights.safetensors", "scaling.safetensors", "scores.npy", "model.json"
+MAX_SCORES = 10_000
+CHUNK_BYTES = 16 * 1024 * 1024
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Metrics(BaseModel):
+    """What held-out rows showed of the weights in the bundle, in scaled units."""
+
+    model_config = ConfigDict(frozen=True)
+
+    error: float
+    loss: float
+    error_per_feature: tuple[float, ...]
+    explained_variance: float
+
+
+class BundleManifest(BaseModel):
+    """What `model.json` says.
+
+    Attributes:
+        spec: the resolved spec as JSON.
+        baselines: held-out errors of the mean and of PCA at the same code size; PCA's may be unknown.
+        hashes: SHA-256 of every other file by its name.
+        parameters: trainable numbers in the model.
+        versions: of what made it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    spec: dict[str, Any]
+    facts: Facts
+    code_size: int
+    metrics: Metrics
+    baselines: dict[str, float | None]
+    weights_sha256: str
+    dataset_sha256: str
+    hashes: dict[str, str]
+    parameters: int
+    versions: dict[str, str]
+
+
+def save(
+    folder: Path,
+    *,
+    model: Autoencoder,
+    spec: Spec,
+    facts: Facts,
+    affine: Affine,
+    metrics: Metrics,
+    baselines: Mapping[str, float | None],
+    scores: Float32,
+    dataset_sha256: str,
+) -> BundleManifest:
+    """Write a model's folder; `scores` are the errors of all held-out rows, in any order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    save_file(
+        {"shift": torch.from_numpy(affine.shift), "factor": torch.from_numpy(affine.factor)}, folder / SCALING
+    )
+    np.save(folder / SCORES, _quantiles(scores), allow_pickle=False)
+    hashes = {name: _sha256(folder / name) for name in (WEIGHTS, SCALING, SCORES)}
+    manifest = BundleManifest(
+        spec=spec.model_dump(mode="json"),
+        facts=facts,
+        code_size=model.code_size,
+        metrics=metrics,
+        baselines=dict(baselines),
+        weights_sha256=hashes[WEIGHTS],
+        dataset_sha256=dataset_sha256,
+        hashes=hashes,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        versions={"hourglass": _own_version(), "torch": torch.__version__},
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    return manifest
+
+
+def verify(folder: Path) -> BundleManifest:
+    """Read every file again and compare its hash.
+
+    Raises:
+        BundleDamaged: a file is missing or is not what the manifest promises.
+    """
+    try:
+        manifest = BundleManifest.model_validate_json((folder / MANIFEST).read_bytes())
+        for name in (WEIGHTS, SCALING, SCORES):
+            if _sha256(folder / name) != manifest.hashes.get(name):
+                raise BundleDamaged(f"{folder}: {name} is not what {MANIFEST} promises")
+    except (OSError, ValidationError) as problem:
+        raise BundleDamaged(f"{folder}: {problem}") from problem
+    return manifest
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """Open a model's folder, its hashes verified.
+
+    Raises:
+        BundleDamaged: it does not hold what its manifest promises.
+    """
+    manifest = verify(folder)
+    try:
+        spec = Spec.model_validate(manifest.spec)
+        model = build.model(spec, manifest.facts)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        scaling = load_file(folder / SCALING)
+        affine = Affine(scaling["shift"].numpy(), scaling["factor"].numpy())
+        scores = np.load(folder / SCORES, allow_pickle=False)
+    except (OSError, ValidationError, SafetensorError, RuntimeError, KeyError, ValueError) as problem:
+        raise BundleDamaged(f"{folder}: {problem}") from problem
+    return TrainedModel(manifest, spec, model.to(device).eval(), affine, scores)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How odd rows are.
+
+    Attributes:
+        error: squared error of each row in scaled units, summed over its features.
+        percentile: the share of held-out rows, in percent, whose error is no greater.
+        share_per_feature: each feature's part of the row's error; every row adds up to 1 (or 0 where there
+            is none).
+    """
+
+    error: Float32
+    percentile: Float32
+    share_per_feature: Float32 | None = None
+
+
+class TrainedModel:
+    """A model that takes and gives rows in the dataset's own units; a uint8 image answers 0..255 as floats.
+
+    Args:
+        manifest: what the bundle says of itself.
+        spec: what it was trained by.
+        model: on its device, in evaluation mode.
+        affine: the scaling.
+        scores: sorted errors of held-out rows.
+    """
+
+    def __init__(
+        self, manifest: BundleManifest, spec: Spec, model: Autoencoder, affine: Affine, scores: Float32
+    ) -> None:
+        self.manifest, self.spec, self.model, self.affine, self.scores = manifest, spec, model, affine, scores
+        self.facts = manifest.facts
+        self.device = next(model.parameters()).device
+        self._chunk_rows = max(1, CHUNK_BYTES // (4 * self.facts.features))
+
+    def encode(self, rows: Array) -> Float32:
+        """Codes `[n, code]` of raw rows, flat or in the dataset's shape."""
+        return self._by_chunks(self._scaled(rows), self.model.encode, self.model.code_size)
+
+    def decode(self, codes: Array) -> Float32:
+        """Rows `[n, *shape]` in the dataset's units, of codes.
+
+        Raises:
+            DataRefused: codes are not `[n, code]`.
+        """
+        if codes.ndim != 2 or codes.shape[1] != self.model.code_size:
+            raise DataRefused(f"codes of this model are [n, {self.model.code_size}], not {list(codes.shape)}")
+        return self._raw(self._by_chunks(codes.astype(np.float32), self.model.decode, self.facts.features))
+
+    def reconstruct(self, rows: Array) -> Float32:
+        """Raw rows through encoder and decoder, `[n, *shape]` in the dataset's units."""
+        return self._raw(self._outputs(self._scaled(rows)))
+
+    def score(self, rows: Array, *, per_feature: bool = False) -> Scores:
+        """Each raw row's reconstruction error, and where it stands among those of held-out rows."""
+        scaled = self._scaled(rows)
+        squared = np.square(self._outputs(scaled) - scaled)
+        error = squared.sum(1)
+        percentile = np.searchsorted(self.scores, error, side="right") * (100.0 / max(1, len(self.scores)))
+        if not per_feature:
+            return Scores(error, percentile.astype(np.float32))
+        share = np.divide(squared, error[:, None], out=np.zeros_like(squared), where=error[:, None] > 0)
+        return Scores(error, percentile.astype(np.float32), share)
+
+    def _scaled(self, rows: Array) -> Float32:
+        if rows.shape[1:] not in (self.facts.shape, (self.facts.features,)):
+            wanted = ", ".join(map(str, self.facts.shape))
+            raise DataRefused(f"rows of this model are [n, {wanted}], not {list(rows.shape)}")
+        return self.affine.apply(rows.reshape(len(rows), self.facts.features))
+
+    def _outputs(self, scaled: Float32) -> Float32:
+        return self._by_chunks(scaled, lambda x: self.model.decode(self.model.encode(x)), self.facts.features)
+
+    def _raw(self, scaled: Float32) -> Float32:
+        return self.affine.invert(scaled).reshape(-1, *self.facts.shape)
+
+    @torch.inference_mode()
+    def _by_chunks(self, rows: Float32, function: Callable[[Tensor], Tensor], width: int) -> Float32:
+        made = np.empty((len(rows), width), np.float32)
+        for start in range(0, len(rows), self._chunk_rows):
+            part = slice(start, start + self._chunk_rows)
+            made[part] = function(torch.from_numpy(rows[part]).to(self.device)).cpu().numpy()
+        return made
+
+
+def _quantiles(scores: Float32) -> Float32:
+    """The sorted scores, or so many of them at equal ranks, the least and the greatest among them."""
+    ordered = np.sort(scores.astype(np.float32))
+    if len(ordered) <= MAX_SCORES:
+        return ordered
+    ranks = np.linspace(0, len(ordered) - 1, MAX_SCORES).round().astype(np.int64)
+    return ordered[ranks]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("hourglass")
+    except importlib.metadata.PackageNotFoundError:
+        return "uninstalled"

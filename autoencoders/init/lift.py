@@ -1,0 +1,121 @@
+"""The `inits` catalog, and the two decorators that give every word one signature.
+
+A word written for one weight (`@inits.per_weight`) or for a model (`@inits.per_model`) becomes in the catalog
+`init(model, layers, context, **parameters) -> Iterator[Event]`, where `layers` are those that it owns.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor
+
+from autoencoders.catalog import Catalog, Choice
+from autoencoders.events import Event, Warned
+from autoencoders.init.context import InitContext
+from autoencoders.layers.layer import Layer
+from autoencoders.models.autoencoder import Autoencoder
+
+Problem: TypeAlias = tuple[tuple[str, ...], str]
+Init: TypeAlias = Callable[..., Iterator[Event]]
+W = TypeVar("W", bound=Callable[..., None])
+M = TypeVar("M", bound=Callable[..., Iterator[Event]])
+
+
+class InitChoice(Choice):
+    """An init, with the options that every init has.
+
+    Attributes:
+        output_bias: `mean`: by the last layer's bias the model predicts the data's mean before training.
+        centre: biases subtract the mean pre-activation over a batch of rows, layer by layer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    output_bias: Literal["zero", "mean"] = "zero"
+    centre: bool = False
+
+    def problems(self, model: Autoencoder) -> list[Problem]:
+        """What keeps it from initialising this model: locations inside of the plan, and messages."""
+        meant_for = inits[self.name].traits.get("architectures")
+        if meant_for is None or model.architecture in meant_for:
+            return []
+        return [((), f"{self.name} is for {', '.join(meant_for)}, not for {model.architecture}")]
+
+
+class Inits(Catalog[Init]):
+    """The catalog of inits.
+
+    Traits of its words: `warning`, what whoever chooses it is told; `architectures`, those that it is meant
+    for (all of them, where it says nothing).
+    """
+
+    def choose(self, value: Any, /, **parameters: Any) -> InitChoice:
+        """The validated choice; see `Catalog.choose`."""
+        return cast(InitChoice, super().choose(value, **parameters))
+
+    def per_weight(
+        self, name: str, *, formula: str, reference: str = "", warning: str = "", **traits: Any
+    ) -> Callable[[W], W]:
+        """Register `word(weight, layer, context, **parameters)`, which fills one layer's weight in place.
+
+        The tensor that it is given is a fresh one, float32 on the CPU; it may also set `layer.bias`, which
+        is zero.
+        """
+
+        def register(function: W) -> W:
+            @functools.wraps(function)
+            def lifted(
+                model: Autoencoder,  # noqa: ARG001 - every init's signature
+                layers: Sequence[Layer],
+                context: InitContext,
+                **parameters: Any,
+            ) -> Iterator[Event]:
+                if warning:
+                    yield Warned(message=f"init {name}: {warning}")
+                for layer in layers:
+                    _fill(function, layer, context, parameters)
+
+            self.word(name, formula=formula, reference=reference, warning=warning, **traits)(lifted)
+            return function
+
+        return register
+
+    def per_model(
+        self, name: str, *, formula: str, reference: str = "", warning: str = "", **traits: Any
+    ) -> Callable[[M], M]:
+        """Register `word(model, layers, context, **parameters) -> Iterator[Event]`, for whole models."""
+
+        def register(function: M) -> M:
+            @functools.wraps(function)
+            def lifted(
+                model: Autoencoder, layers: Sequence[Layer], context: InitContext, **parameters: Any
+            ) -> Iterator[Event]:
+                if warning:
+                    yield Warned(message=f"init {name}: {warning}")
+                yield from function(model, layers, context, **parameters)
+
+            self.word(name, formula=formula, reference=reference, warning=warning, **traits)(lifted)
+            return function
+
+        return register
+
+
+@torch.no_grad()
+def _fill(
+    function: Callable[..., None], layer: Layer, context: InitContext, parameters: dict[str, Any]
+) -> None:
+    own = layer.weight
+    if own is None:
+        return
+    weight: Tensor = torch.empty(own.shape, dtype=torch.float32, device="cpu")
+    function(weight, layer, context, **parameters)
+    layer.assign(weight)
+
+
+inits = Inits("inits", base=InitChoice)
+"""Words `(model, layers, context, **parameters) -> Iterator[Event]`."""

@@ -1,0 +1,116 @@
+"""`hourglass train spec.json data.csv`: an experiment with a progress bar, no server."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.errors import Refused
+
+if TYPE_CHECKING:
+    from autoencoders import Dataset, Experiment, Spec
+
+
+def train(spec_file: Path, data_file: Path, out: Path) -> None:
+    """Read the rows, train, save the model's folder and print its held-out error beside the mean's and PCA's.
+
+    Raises:
+        Refused: a file is not there, the spec is not one, or the folder is taken.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # before torch is imported
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise Refused(f"{out} exists already; give another folder with --out")
+    words = _read_json(spec_file)
+    if not data_file.is_file():
+        raise Refused(f"there is no file {data_file}")
+    from autoencoders import Experiment
+
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="hourglass-") as scratch:
+        dataset = _read_rows(data_file, Path(scratch) / "dataset")
+        facts = dataset.facts
+        console.print(
+            f"{facts.rows:,} rows of shape {list(facts.shape)}, {facts.held_out_rows:,} of them held out"
+        )
+        spec = _read_spec(words).resolve(facts)
+        spec.check(facts)
+        experiment = Experiment(spec, dataset)
+        _run(experiment, console)
+        experiment.save(out)
+        _print_outcome(experiment, out)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        words = json.loads(file.read_text())
+    except OSError as error:
+        raise Refused(f"cannot read the spec {file} ({error.strerror})") from None
+    except ValueError as error:
+        raise Refused(f"{file} is not JSON: {error}") from None
+    if not isinstance(words, dict):
+        raise Refused(f'{file} is not a JSON object, such as {{"code": 8}}')
+    # A job's body does as well: what says where its rows come from and where it goes has no meaning here.
+    elsewhere = ("dataset", "model", "labels", "promote")
+    return {name: value for name, value in words.items() if name not in elsewhere}
+
+
+def _read_rows(file: Path, folder: Path) -> Dataset:
+    from autoencoders.data.dataset import Dataset
+    from autoencoders.data.options import ReadOptions
+    from autoencoders.data.readers import read
+
+    read(file, format=None, destination=folder, options=ReadOptions(name=file.stem))
+    return Dataset.open(folder)
+
+
+def _read_spec(words: dict[str, Any]) -> Spec:
+    from autoencoders import Spec
+
+    try:
+        return Spec.model_validate(words)
+    except ValidationError as error:
+        places = (f"{'.'.join(map(str, each['loc'])) or 'spec'}: {each['msg']}" for each in error.errors())
+        raise Refused("; ".join(places)) from None
+
+
+def _run(experiment: Experiment, console: Console) -> None:
+    from autoencoders.events import Epoch, Initialised, Log, Step, Warned
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[error]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("initialising", total=None, error="")
+        for event in experiment.run():
+            match event:
+                case Initialised():
+                    progress.update(bar, description=f"init {event.word}")
+                case Step():
+                    progress.update(
+                        bar, description=f"epoch {event.epoch + 1}", completed=event.step, total=event.steps
+                    )
+                case Epoch():
+                    progress.update(bar, error=f"held-out error {event.error:.4g}")
+                case Warned() | Log():
+                    console.print(event.message)
+
+
+def _print_outcome(experiment: Experiment, out: Path) -> None:
+    manifest = json.loads((out / "model.json").read_text())
+    error, baselines = manifest["metrics"]["error"], experiment.baselines
+    print(f"model {out}")
+    print(f"held-out squared error per row (scaled units): model {error:.4g}", end="")
+    for name, label in (("mean", "mean"), ("pca", "PCA at this code size")):
+        value = baselines.get(name)
+        print(f", {label} {'unknown' if value is None else f'{value:.4g}'}", end="")
+    print()

@@ -1,0 +1,85 @@
+"""`hourglass serve`: the gateway, uvicorn on a socket opened here, so that a taken port is one clear line."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from cli.environment import read_settings
+from cli.errors import Refused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+SHUTDOWN_SECONDS = 5
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """An open, listening socket.
+
+    Raises:
+        Refused: the port is taken, not allowed, or the host is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = {
+            errno.EADDRINUSE: "is taken by another process",
+            errno.EACCES: "is not allowed to you",
+            errno.EADDRNOTAVAIL: "is not an address of this machine",
+        }.get(error.errno or 0, f"cannot be opened ({error.strerror or error})")
+        raise Refused(f"{host}:{port} {reason}; set HOURGLASS_HOST and HOURGLASS_PORT to another") from None
+
+
+def serve(*, workers: int = 1, fd: int | None = None) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        workers: gateway processes on the one socket.
+        fd: an open socket that the parent passed on; else the one that the settings name is opened.
+
+    Raises:
+        Refused: a setting or the port does not allow it.
+    """
+    import uvicorn
+
+    settings = read_settings().service
+    door = listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)
+    config = uvicorn.Config(
+        # One process builds its app here, where a refusal is a line; several build theirs each in their own.
+        application() if workers == 1 else "cli.serve:application",
+        factory=workers > 1,
+        loop="uvloop",
+        http="httptools",
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    # uvicorn raises the signal again once it has ended; that is an ordinary end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if workers > 1:
+        from uvicorn.supervisors import Multiprocess
+
+        door.set_inheritable(True)
+        Multiprocess(config, sockets=[door]).run()
+    else:
+        uvicorn.Server(config).run(sockets=[door])
+
+
+def application() -> FastAPI:
+    """The gateway's app, by the settings of the environment.
+
+    Raises:
+        Refused: the settings do not allow it.
+    """
+    from service.app import create_app
+
+    return create_app(read_settings().service)

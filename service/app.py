@@ -1,0 +1,134 @@
+"""create_app: the gateway's lifespan, middleware and routes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse
+
+from service import openapi, problems
+from service.auth import Gatekeeper, Guard
+from service.errors import SettingsRefused
+from service.gateway import Gateway
+from service.limits import BodyLimit, InFlight
+from service.request_ids import RequestIds
+from service.routes import catalog, datasets, events, health, inference, jobs, keys, models, workers
+from service.settings import ServiceSettings
+from service.stream import end
+from store import Caretaker, Store, logs
+
+VERSION = "0.1.0"
+_ROUTES = (health, catalog, datasets, jobs, events, models, inference, workers, keys)
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The gateway, ready to be served.
+
+    Raises:
+        SettingsRefused: it may not listen there without a key, or the database is not migrated.
+    """
+    refuse_bad_start(settings)
+    return assemble(settings)
+
+
+def refuse_bad_start(settings: ServiceSettings) -> None:
+    """Open the store once to see whether this gateway may start.
+
+    Raises:
+        SettingsRefused: with one line that says what to do.
+    """
+    store = Store.open(settings)
+    try:
+        wrong = {part: what for part, what in store.parts().items() if what is not None and part != "broker"}
+        for part, what in wrong.items():
+            raise SettingsRefused(f"HOURGLASS_{part.upper()}_URL: {what}")
+        Gatekeeper(store, settings).refuse_unsafe_start(settings.host)
+    finally:
+        store.close()
+
+
+def assemble(settings: ServiceSettings) -> FastAPI:
+    """The application with its routes; the store is opened when it is served."""
+    app = FastAPI(
+        title="Hourglass",
+        version=VERSION,
+        summary="Trains autoencoders and serves them.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    problems.install(app)
+    for room in _ROUTES:
+        app.include_router(room.router)
+    openapi.install(app)
+    _serve_docs(app)
+    # The last one added is the outermost: an id for everything, then who asks, then how much.
+    app.add_middleware(BodyLimit, settings=settings)
+    app.add_middleware(InFlight, settings=settings)
+    app.add_middleware(Guard)
+    app.add_middleware(RequestIds)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: ServiceSettings = app.state.settings
+    logs.configure(settings, "gateway")
+    store = await asyncio.to_thread(Store.open, settings)
+    gateway = Gateway.open(settings, store)
+    app.state.gateway = gateway
+    caretaker = Caretaker(store)
+    caretaker.start()
+    tailer = asyncio.create_task(gateway.tailer.run())
+    try:
+        with _streams_end_on_signals(gateway):
+            yield
+    finally:
+        gateway.tailer.close()
+        await end(tailer)
+        await asyncio.to_thread(caretaker.stop)
+        await asyncio.to_thread(gateway.close)
+        await asyncio.to_thread(store.close)
+
+
+@contextmanager
+def _streams_end_on_signals(gateway: Gateway) -> Iterator[None]:
+    """A server that was told to end waits for its connections first: event streams must not keep it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ending(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(gateway.tailer.close)
+        earlier = before[signal.Signals(number)]
+        if callable(earlier):
+            earlier(number, frame)
+
+    for number, earlier in before.items():
+        if callable(earlier):
+            signal.signal(number, ending)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            if callable(earlier):
+                signal.signal(number, earlier)
+
+
+def _serve_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        url: Any = request.scope.get("root_path", "") + "/openapi.json"
+        return get_swagger_ui_html(openapi_url=url, title="Hourglass")

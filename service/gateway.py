@@ -1,0 +1,55 @@
+"""Everything that lives as long as the gateway's process: store, engine, tailer, child processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from service.auth import Gatekeeper
+from service.children import Bounds, Children
+from service.serving.engine import Engine
+from service.settings import ServiceSettings
+from service.stream import Tailer
+from store import Store
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What routes reach through `dependencies.py`."""
+
+    settings: ServiceSettings
+    store: Store
+    gatekeeper: Gatekeeper
+    children: Children
+    tailer: Tailer
+    engine: Engine
+
+    @classmethod
+    def open(cls, settings: ServiceSettings, store: Store) -> Self:
+        """Make all parts; nothing runs yet."""
+        return cls(
+            settings=settings,
+            store=store,
+            gatekeeper=Gatekeeper(store, settings),
+            children=Children(settings.parse_processes),
+            tailer=Tailer(
+                store,
+                streams_per_caller=settings.streams_per_caller,
+                keep_alive_seconds=settings.keep_alive_seconds,
+            ),
+            engine=Engine(store, settings),
+        )
+
+    def bounds(self) -> Bounds:
+        """What a process that parses an upload may use."""
+        return Bounds(
+            memory_bytes=self.settings.parse_memory_bytes,
+            wall_seconds=self.settings.parse_seconds,
+            file_bytes=self.settings.upload_limit_bytes * 2,
+        )
+
+    def close(self) -> None:
+        """End streams, children and threads; the store is closed by whoever opened it."""
+        self.tailer.close()
+        self.children.close()
+        self.engine.close()

@@ -1,0 +1,104 @@
+"""What a request may weigh and how many there may be at once."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import metrics
+from service.errors import BodyTooLarge, Busy
+from service.problems import answer
+from service.settings import ServiceSettings
+
+UPLOAD_PATH = "/v1/datasets"
+_JSON_BULK = (
+    "Send large inputs in portions, as application/x-npy (far smaller than JSON), or upload them as a "
+    "dataset with POST /v1/datasets."
+)
+_UPLOAD_BULK = "Split the data, or let the operator raise HOURGLASS_UPLOAD_LIMIT_BYTES."
+
+
+class _TooMany(Exception):  # a signal between two closures below, not an error of anybody's
+    """More bytes came than the limit allows."""
+
+
+class BodyLimit:
+    """ASGI middleware that counts the bytes of a body as they come, whatever `Content-Length` says."""
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+        self.app = app
+        self._limit, self._upload_limit = settings.body_limit_bytes, settings.upload_limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        upload = scope["path"] == UPLOAD_PATH
+        limit, bulk = (self._upload_limit, _UPLOAD_BULK) if upload else (self._limit, _JSON_BULK)
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            await self._refuse(
+                scope, receive, send, BodyTooLarge(limit, int(declared), counted=False, bulk=bulk)
+            )
+            return
+        await self._count(scope, receive, send, limit, bulk)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send, limit: int, bulk: str) -> None:
+        seen, started = 0, False
+
+        async def receiving() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if False:
+                    raise _TooMany
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            # Whatever the application makes of a body that was cut off, the caller hears the true reason.
+            if seen > limit and not started:
+                raise _TooMany
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receiving, sending)
+        except _TooMany:
+            if started:
+                raise
+            await self._refuse(scope, receive, send, BodyTooLarge(limit, seen, counted=True, bulk=bulk))
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: BodyTooLarge) -> None:
+        metrics.refused.labels("size").inc()
+        await answer(scope, error)(scope, receive, send)
+
+
+class InFlight:
+    """ASGI middleware: a ceiling on requests at once; health and event streams do not count."""
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+        self.app = app
+        self._ceiling = settings.requests_in_flight
+        self._now = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path.startswith(("/health", "/metrics")) or path.endswith("/events"):
+            await self.app(scope, receive, send)
+            return
+        if self._now >= self._ceiling:
+            metrics.refused.labels("in_flight").inc()
+            error = Busy(f"{self._ceiling} requests are being answered; try again")
+            await answer(scope, error)(scope, receive, send)
+            return
+        self._now += 1
+        metrics.in_flight.set(self._now)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._now -= 1
+            metrics.in_flight.set(self._now)

@@ -1,0 +1,64 @@
+"""Every Prometheus series of the gateway, in one place."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+registry = CollectorRegistry(auto_describe=True)
+
+requests = Counter(
+    "hourglass_requests_total", "Requests answered.", ["method", "route", "status"], registry=registry
+)
+request_seconds = Histogram(
+    "hourglass_request_seconds",
+    "Seconds from a request's first byte to the last of its answer.",
+    ["method", "route"],
+    buckets=_FAST,
+    registry=registry,
+)
+in_flight = Gauge("hourglass_requests_in_flight", "Requests being answered now.", registry=registry)
+refused = Counter(
+    "hourglass_requests_refused_total", "Requests refused for load or size.", ["reason"], registry=registry
+)
+streams = Gauge("hourglass_event_streams", "Event streams open now.", registry=registry)
+streams_dropped = Counter(
+    "hourglass_event_streams_dropped_total",
+    "Event streams ended because the client was too slow.",
+    registry=registry,
+)
+uploads = Counter(
+    "hourglass_uploads_total", "Datasets asked for, by outcome.", ["outcome"], registry=registry
+)
+upload_bytes = Counter("hourglass_upload_bytes_total", "Bytes of uploads received.", registry=registry)
+inference_rows = Counter(
+    "hourglass_inference_rows_total", "Rows that went through a model.", ["action"], registry=registry
+)
+inference_queue_seconds = Histogram(
+    "hourglass_inference_queue_seconds",
+    "Seconds that rows waited for the device.",
+    ["action"],
+    buckets=_FAST,
+    registry=registry,
+)
+inference_compute_seconds = Histogram(
+    "hourglass_inference_compute_seconds",
+    "Seconds of forward passes.",
+    ["action"],
+    buckets=_FAST,
+    registry=registry,
+)
+models_loaded = Gauge("hourglass_models_loaded", "Models held in memory.", registry=registry)
+models_loaded_bytes = Gauge(
+    "hourglass_models_loaded_bytes", "Bytes of models held in memory.", registry=registry
+)
+model_loads = Counter(
+    "hourglass_model_loads_total", "Models read from the store, by outcome.", ["outcome"], registry=registry
+)
+
+
+def render() -> bytes:
+    """The exposition text of all series."""
+    return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""The routes: one file holds a resource's paths."""

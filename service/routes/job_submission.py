@@ -1,0 +1,86 @@
+"""From a job's body to what goes on the queue: dataset found, defaults resolved, refusals located."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autoencoders import build
+from autoencoders.data.manifest import Facts, Manifest
+from service.errors import FieldRefused
+from service.gateway import Gateway
+from service.routes.job_wire import DatasetRef, DryRun, JobRequest
+from service.uploads import sample_dataset
+from store import DatasetRow, NotFound, Workers, ids
+
+# Matrix products of a training at the rate that two cores reach; a GPU is far faster.
+_USUAL_FLOPS = {"cpu": 1.0e11, "gpu": 5.0e12}
+_OVERHEAD_SECONDS = 2.0
+_WINDOW_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that may be queued."""
+
+    request: JobRequest
+    dataset: DatasetRow
+    facts: Facts
+    model: str
+    device: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The full body, every default written out: what the answer shows and the worker reads."""
+        return {**self.request.model_dump(mode="json"), "model": self.model}
+
+
+def prepare(gateway: Gateway, request: JobRequest) -> Submission:
+    """Everything about a job that can be known before it is queued.
+
+    Raises:
+        FieldRefused: there is no such dataset, or something is asked for that is not offered.
+        SpecRefused: the spec cannot be built for this dataset.
+    """
+    if request.align_to is not None:
+        raise FieldRefused(
+            [(("align_to",), "aligning a new code with an earlier version's is not offered yet")]
+        )
+    dataset = _dataset(gateway, request.dataset)
+    facts = Manifest.model_validate(dataset.manifest).facts()
+    resolved = request.resolve(facts)
+    resolved.check(facts)
+    model = request.model or dataset.name
+    if not ids.is_name(model) or model == "stats":
+        raise FieldRefused([(("model",), f"the dataset's name {model!r} cannot be a model's; give one")])
+    return Submission(resolved, dataset, facts, model, _device(gateway, request.device))
+
+
+def estimate(submission: Submission) -> DryRun:
+    """What the job would be and take."""
+    needs = build.estimate(submission.request, submission.facts, window_bytes=_WINDOW_BYTES)
+    seconds = _OVERHEAD_SECONDS + needs.flops / _USUAL_FLOPS[submission.device]
+    return DryRun(
+        spec=submission.document,
+        dataset=DatasetRef(id=submission.dataset.id, name=submission.dataset.name),
+        model=submission.model,
+        device=submission.device,
+        parameters=needs.parameters,
+        memory_bytes=needs.memory_bytes,
+        seconds=round(seconds, 1),
+    )
+
+
+def _dataset(gateway: Gateway, asked: str) -> DatasetRow:
+    try:
+        return sample_dataset(gateway, asked)
+    except NotFound as error:
+        raise FieldRefused([(("dataset",), str(error))]) from None
+
+
+def _device(gateway: Gateway, asked: str) -> str:
+    """The queue of a job: `auto` goes to a GPU where a living worker has one."""
+    if asked != "auto":
+        return asked
+    with gateway.store.session() as session:
+        return "gpu" if any(row.device == "gpu" for row in Workers(session).living()) else "cpu"

@@ -1,0 +1,1 @@
+"""Serving: from a request's bytes to a model's answer."""

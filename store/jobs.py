@@ -1,0 +1,200 @@
+"""Jobs: the client's side: create, find, list, cancel, stop, resume, remove (the worker's side is Leases)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import and_, delete, false, func, or_, select
+
+from store import ids, pages
+from store import labels as label_rows
+from store.database import now
+from store.errors import Conflict, IllegalMove, NotFound
+from store.events import EventLog
+from store.leases import Leases
+from store.lifecycle import JobState, check_move
+from store.models import RESERVED_NAMES
+from store.pages import Page
+from store.removals import Removals
+from store.tables import DatasetRow, EventRow, JobRow
+
+
+class Jobs(Leases):
+    """Everything that happens to jobs."""
+
+    def create(
+        self,
+        *,
+        kind: str,
+        spec: Mapping[str, object],
+        dataset_id: str,
+        dataset_name: str,
+        model: str | None,
+        labels: Mapping[str, str],
+        device: str,
+        owner: str | None = None,
+        request_id: str | None = None,
+        priority: int = 0,
+        baselines: Mapping[str, object] | None = None,
+        epochs: int | None = None,
+    ) -> JobRow:
+        """Put a job on the queue, with its first event in the same transaction; send a hint after that."""
+        if model is not None:
+            ids.check_name("model's name", model, reserved=RESERVED_NAMES)
+        self._need_dataset(dataset_id)
+        moment = now(self.session)
+        progress: dict[str, object] = {"epoch": 0, "step": 0}
+        if epochs is not None:
+            progress["epochs"] = epochs
+        job = JobRow(
+            id=ids.new("job"),
+            kind=kind,
+            state=JobState.QUEUED,
+            dataset_id=dataset_id,
+            dataset_name=dataset_name,
+            model=model,
+            labels=label_rows.check(labels),
+            spec=dict(spec),
+            device=device,
+            priority=priority,
+            owner=owner,
+            # The one who creates it sends the hint; the caretaker only where that one is old.
+            hinted_at=moment,
+            progress=progress,
+            metrics={},
+            baselines=None if baselines is None else dict(baselines),
+            request_id=None if request_id is None else request_id[:200],
+            created_at=moment,
+            updated_at=moment,
+        )
+        self.session.add(job)
+        self.session.flush()
+        label_rows.write(self.session, job.id, labels)
+        EventLog(self.session).append(job, [("state", {"state": JobState.QUEUED.value})])
+        return job
+
+    def get(self, job_id: str) -> JobRow:
+        """The job, or `NotFound`."""
+        job = self.session.get(JobRow, job_id) if ids.is_id(job_id, "job") else None
+        if job is None:
+            raise NotFound("job", job_id)
+        return job
+
+    def page(
+        self,
+        *,
+        limit: int = 50,
+        after: str | None = None,
+        state: JobState | str | None = None,
+        dataset: str | None = None,
+        model: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Page[JobRow]:
+        """Jobs, newest first; a dataset is given by id or by name."""
+        rows = select(JobRow)
+        if state is not None:
+            rows = rows.where(JobRow.state == JobState(state))
+        if dataset is not None:
+            known = JobRow.dataset_id if ids.is_id(dataset, "ds") else JobRow.dataset_name
+            rows = rows.where(known == dataset if ids.is_name(dataset) else false())
+        if model is not None:
+            rows = rows.where(JobRow.model == model if ids.is_name(model) else false())
+        rows = rows.where(*label_rows.matching(JobRow.id, labels or {}))
+        return pages.fetch(self.session, rows, JobRow.id, limit=limit, after=after)
+
+    def position(self, job: JobRow) -> int:
+        """The place of a queued job in its device's queue as things stand: 1 is the next."""
+        running = (
+            select(JobRow.owner, func.count().label("jobs"))
+            .where(JobRow.state == JobState.RUNNING)
+            .group_by(JobRow.owner)
+            .subquery()
+        )
+        mine = self.session.execute(
+            select(func.count()).where(
+                JobRow.state == JobState.RUNNING, JobRow.owner.is_not_distinct_from(job.owner)
+            )
+        ).scalar_one()
+        theirs = func.coalesce(running.c.jobs, 0)
+        older = or_(
+            JobRow.created_at < job.created_at, and_(JobRow.created_at == job.created_at, JobRow.id < job.id)
+        )
+        ahead = or_(
+            JobRow.priority > job.priority,
+            and_(JobRow.priority == job.priority, theirs < mine),
+            and_(JobRow.priority == job.priority, theirs == mine, older),
+        )
+        before = (
+            select(func.count())
+            .select_from(JobRow)
+            .outerjoin(running, JobRow.owner.is_not_distinct_from(running.c.owner))
+            .where(JobRow.state == JobState.QUEUED, JobRow.device == job.device, ahead)
+        )
+        return self.session.execute(before).scalar_one() + 1
+
+    def counts(self) -> dict[tuple[str, JobState], int]:
+        """How many jobs there are by device and state."""
+        rows = select(JobRow.device, JobRow.state, func.count()).group_by(JobRow.device, JobRow.state)
+        return {(device, state): count for device, state, count in self.session.execute(rows)}
+
+    def cancel(self, job_id: str) -> JobRow:
+        """End a job and publish nothing: a queued one now, a running one once its worker has ended it."""
+        job = self._found(job_id)
+        if job.state is JobState.RUNNING:
+            self._ask(job, "cancel")
+        else:
+            check_move(job.state, JobState.CANCELLED)
+            self._end(job, JobState.CANCELLED)
+        return job
+
+    def stop(self, job_id: str) -> JobRow:
+        """Ask a running job to end after this step and publish its best weights."""
+        job = self._found(job_id)
+        if job.state is not JobState.RUNNING:
+            detail = f"only a running job can be stopped; this one is {job.state}"
+            raise IllegalMove(job.state.value, JobState.SUCCEEDED.value, detail=detail)
+        if job.asked != "cancel":
+            self._ask(job, "stop")
+        return job
+
+    def resume(self, job_id: str) -> JobRow:
+        """Put a failed or cancelled job back on the queue, to go on from its last checkpoint."""
+        job = self._found(job_id)
+        if job.state is JobState.RUNNING:  # the table lets it go back to the queue, but not by a client
+            raise IllegalMove(job.state.value, JobState.QUEUED.value, detail="a running job needs no resume")
+        check_move(job.state, JobState.QUEUED)
+        try:
+            self._need_dataset(job.dataset_id)
+        except NotFound as problem:
+            raise Conflict(f"{job_id} cannot go on: its dataset {job.dataset_name} was removed") from problem
+        job.ended = job.problem = job.finished_at = job.asked = job.swept_at = None
+        job.lost = 0
+        self._requeue(job)
+        return job
+
+    def remove(self, job_id: str) -> JobRow:
+        """Remove a job that is over, with its events and, soon, its files; its model stays."""
+        job = self._found(job_id)
+        if not job.is_over:
+            raise Conflict(f"{job_id} is {job.state}: cancel it before it is removed")
+        label_rows.remove(self.session, job_id)
+        self.session.execute(delete(EventRow).where(EventRow.job_id == job_id))
+        self.session.delete(job)
+        Removals(self.session).ask(f"jobs/{job_id}")
+        return job
+
+    def _ask(self, job: JobRow, what: str) -> None:
+        if job.asked != what:
+            job.asked = what
+            job.revision += 1
+            job.updated_at = now(self.session)
+
+    def _need_dataset(self, dataset_id: str) -> None:
+        """Hold the dataset's row, so that it is not removed while a job that needs it is being queued."""
+        found = self.session.execute(
+            select(DatasetRow.id)
+            .where(DatasetRow.id == dataset_id)
+            .with_for_update(read=True, key_share=True)
+        )
+        if found.one_or_none() is None:
+            raise NotFound("dataset", dataset_id)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+from service.report_page import render
+from store import Jobs
+from tests.service.conftest import Door
+
+REPORT: dict[str, Any] = {
+    "error": 1.5,
+    "error_per_feature": 0.02,
+    "features": [{"feature": "<b>0</b>", "error": 0.5, "root_in_own_units": 0.7}],
+    "baselines": {"mean": 9.0, "pca": None},
+    "curves": [
+        {
+            "epoch": 1,
+            "step": 7,
+            "train_loss": 3.0,
+            "loss": 3.1,
+            "error": 2.0,
+            "learning_rate": 0.1,
+            "seconds": 1,
+        },
+        {
+            "epoch": 2,
+            "step": 14,
+            "train_loss": 2.0,
+            "loss": None,
+            "error": 1.5,
+            "learning_rate": 0.1,
+            "seconds": 2,
+        },
+    ],
+    "gallery": {"shape": [2, 2], "rows": [5], "inputs": [[0, 1, 2, 3]], "reconstructions": [[0, 1, 2, None]]},
+    "code_map": {
+        "rows": [5, 6],
+        "points": [[0.5, 1.0], [-1.0, 2.0]],
+        "errors": [1, 2],
+        "explained": [0.6, 0.2],
+    },
+    "worst_rows": [
+        {"row": 5, "ids": {"name": "<script>"}, "error": 3, "features": [{"feature": "age", "share": 0.9}]}
+    ],
+    "history": [{"number": 1, "type": "state", "at": "2026", "data": {"state": "queued"}}],
+    "diagnosis": None,
+}
+
+
+class Outside(HTMLParser):
+    """Collects whatever a page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.found += [
+            value
+            for key, value in attrs
+            if key in ("src", "href") and value and not value.startswith("data:")
+        ]
+
+
+def _job(door: Door, *, report: bool) -> str:
+    job = str(door.post("/v1/jobs", json={"dataset": "blobs", "code": 2}).json()["id"])
+    with door.store.transaction() as session:
+        row = Jobs(session).claim_next(worker="w", devices=["cpu"], lease_seconds=60)
+        assert row is not None
+        Jobs(session).finish(job, row.token, "succeeded", model_version=1)
+    if report:
+        door.store.artifacts.write(f"jobs/{job}/report.json", json.dumps(REPORT).encode())
+    return job
+
+
+def test_a_report_is_json_or_a_page(served: Door) -> None:
+    job = _job(served, report=True)
+    answer = served.get(f"/v1/jobs/{job}/report")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == REPORT
+    page = served.get(
+        f"/v1/jobs/{job}/report", headers={"Accept": "text/html,application/xml;q=0.9,*/*;q=0.8"}
+    )
+    assert page.headers["content-type"].startswith("text/html")
+    assert "blobs version 1" in page.text
+    assert page.headers["vary"] == "Accept"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_a_report_comes_when_the_job_has_succeeded(served: Door) -> None:
+    job = served.post("/v1/jobs", json={"dataset": "blobs", "code": 2}).json()["id"]
+    answer = served.get(f"/v1/jobs/{job}/report")
+    assert answer.status_code == 409
+    assert "queued" in answer.json()["detail"]
+
+
+def test_a_lost_report_is_said(served: Door) -> None:
+    assert served.get(f"/v1/jobs/{_job(served, report=False)}/report").status_code == 410
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing() -> None:
+    page = render("job_x", "faces", 3, REPORT)
+    reader = Outside()
+    reader.feed(page)
+    assert reader.found == []
+    assert "script" not in reader.tags
+    assert "&lt;script&gt;" in page
+    assert "b" not in reader.tags
+    for part in (
+        "Held-out error",
+        "Curves",
+        "Reconstructions",
+        "Code map",
+        "Worst held-out rows",
+        "What happened",
+    ):
+        assert part in page
+    assert page.count("<polyline") == 3
+    assert page.count("data:image/png;base64,") == 2
+    assert "not known" in page
+
+
+def test_a_page_of_an_empty_report_is_still_a_page() -> None:
+    assert render("job_x", "faces", None, {}).startswith("<!doctype html>")
+    lines = {
+        **REPORT,
+        "gallery": {"shape": [3], "rows": [1], "inputs": [[1, 2, 3]], "reconstructions": [[1, 2, 4]]},
+    }
+    assert "data:image" not in render("job_x", "faces", 1, lines)

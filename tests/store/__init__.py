@@ -1,0 +1,1 @@
+"""The memory's laws, on both databases and a real broker."""

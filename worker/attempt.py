@@ -1,0 +1,213 @@
+"""One attempt at a job, in the child: read, drive the experiment, publish, and write the row's end.
+
+A crash at any point leaves either a finished job with its model, or a running one that is resumed from its
+last checkpoint and ends the same: model and end are one transaction, written when the files were read back.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from autoencoders import build, bundle
+from autoencoders.bundle import TrainedModel
+from autoencoders.data.dataset import Dataset
+from autoencoders.events import Checkpoint, Epoch, Event, Finished, Initialised, Step, Warned
+from autoencoders.experiment import Experiment
+from autoencoders.spec import Spec
+from autoencoders.training.batches import WINDOW_BYTES
+from store import logs
+from store.artifacts import Artifacts
+from store.errors import Fenced, Unavailable
+from store.tables import JobRow
+from worker import exits, report
+from worker.begin import Wishes
+from worker.checkpoints import Checkpoints, Found
+from worker.devices import check_room, thread_count, torch_device
+from worker.problems import problem_of
+from worker.publish import Publisher
+from worker.record import Record
+from worker.settings import WorkerSettings
+from worker.upload import keep_folder
+
+log = logs.get(__name__)
+
+
+class Left(Exception):
+    """The parent wished the attempt to leave, and what there was to keep is kept."""
+
+
+class JobKindUnknown(Exception):
+    """This worker has no way to do a job of this kind."""
+
+
+class Attempt:
+    """Everything that one attempt holds while it runs."""
+
+    def __init__(
+        self,
+        *,
+        artifacts: Artifacts,
+        settings: WorkerSettings,
+        row: JobRow,
+        record: Record,
+        publisher: Publisher,
+        wishes: Wishes,
+        scratch: Path,
+    ) -> None:
+        self._artifacts, self._settings, self._row = artifacts, settings, row
+        self._record, self._publisher, self._wishes, self._scratch = record, publisher, wishes, scratch
+        self._checkpoints = Checkpoints(artifacts, row.id, row.token, scratch)
+        self._training = False
+
+    def run(self) -> int:
+        """The attempt from its first read to the row's end."""
+        try:
+            self._drive()
+        except Fenced:
+            return exits.FENCED
+        except Left:
+            return exits.LEFT
+        except (Unavailable, ConnectionError, TimeoutError) as error:
+            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            return exits.UNREACHABLE
+        except Exception as error:
+            return self._fail(error)
+        return exits.FINISHED
+
+    def _drive(self) -> None:
+        if self._row.kind != "train":
+            raise JobKindUnknown(f"this worker does not know jobs of the kind {self._row.kind!r}")
+        self._publisher.enter("reading the dataset")
+        dataset = Dataset.open(self._record.dataset())
+        spec = read_spec(self._row.spec).resolve(dataset.facts)
+        spec.check(dataset.facts)
+        device = torch_device(self._row.device)
+        needed = build.estimate(spec, dataset.facts, window_bytes=WINDOW_BYTES).memory_bytes
+        check_room(needed, device, self._settings.memory_limit_bytes)
+        found = self._checkpoints.newest()
+        experiment = self._experiment(spec, dataset, device, found)
+        self._record.note_baselines(experiment.baselines)
+        finished = self._train(experiment, found)
+        self._publish(experiment, dataset, finished, device)
+
+    def _experiment(self, spec: Spec, dataset: Dataset, device: str, found: Found | None) -> Experiment:
+        threads = thread_count(self._settings.threads)
+        if found is not None and device == "cpu":
+            # Sums split over another number of threads differ in their last bits.
+            threads = found.threads
+        experiment = Experiment(
+            spec,
+            dataset,
+            device=device,
+            threads=threads,
+            earlier=self._record.bundle,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
+        )
+        self._wishes.told = lambda: self._pass_on(experiment)
+        self._wishes.told()
+        if self._wishes.leave:
+            raise Left
+        return experiment
+
+    def _pass_on(self, experiment: Experiment) -> None:
+        if self._wishes.leave:
+            experiment.checkpoint()
+        elif self._wishes.stop:
+            experiment.stop("stopped")
+
+    def _train(self, experiment: Experiment, found: Found | None) -> Finished:
+        if found is None:
+            self._publisher.enter("initialising")
+        else:
+            self._publisher.enter(f"going on from step {found.place.step}")
+        finished = None
+        for event in experiment.run(found.state if found is not None else None):
+            self._take(event)
+            if isinstance(event, Finished):
+                finished = event
+        if finished is None:
+            raise RuntimeError("the experiment ended without saying how")
+        return finished
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Checkpoint):
+            self._keep(event)
+            return
+        if isinstance(event, Step | Epoch) and not self._training:
+            self._training = True
+            self._publisher.enter("training")
+        self._publisher.put(event)
+        # There is nothing to keep of an initialisation: the next attempt begins it anew.
+        if isinstance(event, Initialised) and self._wishes.leave:
+            raise Left
+
+    def _keep(self, event: Checkpoint) -> None:
+        """Keep a checkpoint, unless somebody else has the job; a full disk costs it, not the job."""
+        self._flush()
+        try:
+            self._checkpoints.save(event)
+        except OSError as error:
+            self._publisher.put(Warned(message=f"a checkpoint could not be written: {error}"))
+        else:
+            self._publisher.put(event)
+        if self._wishes.leave:
+            self._flush()
+            raise Left
+
+    def _flush(self) -> None:
+        try:
+            self._publisher.flush()
+        except Unavailable as error:
+            log.warning("the database is away; the job goes on", error=str(error))
+
+    def _publish(self, experiment: Experiment, dataset: Dataset, finished: Finished, device: str) -> None:
+        """Files first, read back and compared; then model and row in one transaction."""
+        self._publisher.enter("writing the model")
+        folder = self._scratch / "bundle"
+        manifest = experiment.save(folder)
+        keep_folder(self._artifacts, folder, f"models/{self._row.id}")
+        self._publisher.enter("writing the report")
+        self._flush()
+        self._write_report(bundle.load(folder, device), dataset)
+        lines, progress, metrics = self._publisher.close()
+        self._record.succeed(
+            lines=lines,
+            progress=progress,
+            metrics={**(metrics or {}), "error": manifest.metrics.error, "loss": manifest.metrics.loss},
+            manifest=manifest.model_dump(mode="json"),
+            ended=finished.ended,
+        )
+
+    def _write_report(self, model: TrainedModel, dataset: Dataset) -> None:
+        events = list(self._record.events())
+        document = report.compose(
+            model,
+            model.affine,
+            dataset,
+            error=model.manifest.metrics.error,
+            baselines=model.manifest.baselines,
+            epochs=[data for _, kind, _, data in events if kind == "epoch"],
+            events=events,
+        )
+        path = self._scratch / report.FILE
+        path.write_text(report.to_text(document))
+        self._artifacts.put_file(path, f"jobs/{self._row.id}/{report.FILE}")
+
+    def _fail(self, error: Exception) -> int:
+        log.warning("the job failed", kind=type(error).__name__, error=str(error))
+        lines, progress, metrics = self._publisher.close()
+        try:
+            self._record.fail(problem_of(error), lines=lines, progress=progress, metrics=metrics)
+        except Fenced:
+            return exits.FENCED
+        except Unavailable:
+            return exits.UNREACHABLE
+        return exits.FINISHED
+
+
+def read_spec(document: dict[str, Any]) -> Spec:
+    """The spec in a job's document, which says more than how to train: dataset, model, labels."""
+    known = {*Spec.model_fields, "code"}
+    return Spec.model_validate({key: value for key, value in document.items() if key in known})
