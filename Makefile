@@ -2,11 +2,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Where torch comes from, if not from the default index: CPU-only wheels are a tenth of the CUDA ones.
-#   make up TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+# Where torch comes from, if not from pip's own configuration: name an index of CPU-only or of CUDA wheels.
 TORCH_INDEX_URL ?=
 PIP := $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
-CODE := autoencoders store service worker cli tests benchmarks
+CODE := autoencoders store service worker cli tests benchmarks docs deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up demo check fix test test-all test-gpu cover docs bench image audit

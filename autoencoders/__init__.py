@@ -1,7 +1,7 @@
 """Autoencoders: arrays in, models and events out.
 
-The public names are looked up when they are first asked for, so that `autoencoders.data`, which reads uploads in small
-child processes, comes without torch.
+The public names are looked up when they are first asked for, so that `autoencoders.data`, which reads
+uploads in small child processes, comes without torch.
 """
 
 from __future__ import annotations

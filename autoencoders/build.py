@@ -34,7 +34,8 @@ def objective(spec: Spec, facts: Facts, statistics: FeatureStatistics | None = N
     `statistics` of the training rows bound what a corruption may set where the scaling is fitted to them.
     """
     part = spec.objective
-    assert part.loss is not None and spec.scaling is not None, "a resolved spec names its loss and its scaling"
+    assert part.loss is not None, "a resolved spec names its loss"
+    assert spec.scaling is not None, "a resolved spec names its scaling"
     return Objective(
         loss=part.loss,
         corruption=part.corruption,
@@ -70,7 +71,7 @@ class Estimate:
 
     Attributes:
         parameters: trainable numbers in the model.
-        memory_bytes: weights, gradients, the optimizer's state, the best epoch's copy, a window of rows and one batch.
+        memory_bytes: weights, gradients, optimizer's state, best epoch's copy, a window of rows, one batch.
         flops: floating-point operations of the matrix products, forward and backward, over all epochs.
     """
 
@@ -89,7 +90,9 @@ def estimate(spec: Spec, facts: Facts, *, window_bytes: int) -> Estimate:
     hidden = sum(layer.outputs for layer in layers)
     rows = min(spec.training.batch_size, facts.training_rows)
     window = min(window_bytes, facts.training_rows * facts.features * FLOAT32_BYTES)
-    # Weights, gradients, best epoch's copy and the checkpoint on its way out, besides the optimizer's moments.
-    memory = FLOAT32_BYTES * parameters * (4 + state_per_parameter) + window + 3 * FLOAT32_BYTES * rows * hidden
+    # Weights, gradients, best epoch's copy and a checkpoint on its way out, besides the optimizer's moments.
+    memory = (
+        FLOAT32_BYTES * parameters * (4 + state_per_parameter) + window + 3 * FLOAT32_BYTES * rows * hidden
+    )
     products = sum(layer.inputs * layer.outputs for layer in layers)
     return Estimate(parameters, memory, 6.0 * products * facts.training_rows * spec.training.epochs)

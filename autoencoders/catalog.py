@@ -1,7 +1,7 @@
 """A catalog is a family of named functions whose keyword parameters are their schema.
 
-From one decorated function follow the words a client may write, their validation with exact error locations, the
-OpenAPI union, the page of the documentation and the word's place in the family's law test::
+From one decorated function follow the words a client may write, their validation with exact error
+locations, the OpenAPI union, the page of the documentation and the word's place in the family's law test::
 
     inits = Catalog[Initialise]("inits")
 
@@ -24,7 +24,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.json_schema import JsonSchemaValue
@@ -44,7 +44,7 @@ class Choice(BaseModel):
 
     def parameters(self) -> dict[str, Any]:
         """The keyword arguments of the word's function, defaults filled in."""
-        shared = type(self).__mro__[1].model_fields
+        shared = cast(type[Choice], type(self).__mro__[1]).model_fields
         return {key: getattr(self, key) for key in type(self).model_fields if key not in shared}
 
 
@@ -85,24 +85,26 @@ class Catalog(Generic[F]):
     Args:
         family: the plural under which clients know it, such as `inits`.
         base: the class of its choices; fields that every word of the family shares stand there.
-        from_value: what a bare value that is no string means (`8` as a code is `{"name": "plain", "size": 8}`).
+        from_value: what a bare value that is no string means (`8` as a code: `{"name": "plain", "size": 8}`).
     """
 
     def __init__(
-        self, family: str, *, base: type[Choice] = Choice, from_value: Callable[[Any], Any] = lambda value: value
+        self,
+        family: str,
+        *,
+        base: type[Choice] = Choice,
+        from_value: Callable[[Any], Any] = lambda value: value,
     ) -> None:
         self.family = family
         self._base = base
         self._from_value = from_value
         self._entries: dict[str, Entry[F]] = {}
 
-    def word(
-        self, name: str, *, reference: str = "", formula: str = "", **traits: Any
-    ) -> Callable[[F], F]:
+    def word(self, name: str, *, reference: str = "", formula: str = "", **traits: Any) -> Callable[[F], F]:
         """Register the decorated function under `name`; it keeps its signature.
 
         Raises:
-            CatalogMistake: the name is taken, or a keyword parameter has no annotation, or there is no docstring.
+            CatalogMistake: a name that is taken, a keyword parameter without annotation, no docstring.
         """
 
         def register(function: F) -> F:
@@ -124,11 +126,15 @@ class Catalog(Generic[F]):
             if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
                 continue
             if parameter.annotation is inspect.Parameter.empty or parameter.name in self._base.model_fields:
-                raise CatalogMistake(f"{self.family}: {name}({parameter.name}) needs an annotation and a free name")
+                raise CatalogMistake(
+                    f"{self.family}: {name}({parameter.name}) needs an annotation and a free name"
+                )
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
         title = "".join(part.capitalize() for part in f"{self.family}_{name}".split("_"))
-        return create_model(title, __base__=self._base, __doc__=summary, __module__=function.__module__, **fields)
+        return create_model(
+            title, __base__=self._base, __doc__=summary, __module__=function.__module__, **fields
+        )
 
     def discover(self, package: ModuleType | str, path: list[str]) -> None:
         """Import every module of a package, so that a new file is all that a new word needs."""
@@ -156,7 +162,7 @@ class Catalog(Generic[F]):
         return tuple(self._entries)
 
     def choose(self, value: Any, /, **parameters: Any) -> Choice:
-        """The validated choice for a word, a mapping or a choice; keyword arguments are the word's parameters.
+        """The validated choice for a word, a mapping or a choice; keywords are the word's parameters.
 
         Raises:
             pydantic.ValidationError: unknown parameter, or one out of its range.
@@ -197,7 +203,6 @@ class Catalog(Generic[F]):
                     "known": ", ".join(self._entries),
                 },
             )
-        # A word says which it is: the tag is a required key of the union, though each schema has it as a default.
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -205,7 +210,13 @@ class Catalog(Generic[F]):
         union = core_schema.tagged_union_schema(words, discriminator="name")
         return core_schema.no_info_before_validator_function(self._check, union)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         union = handler(schema)
-        bare = [entry.name for entry in self if not any(f.is_required() for f in entry.schema.model_fields.values())]
+        bare = [
+            entry.name
+            for entry in self
+            if not any(f.is_required() for f in entry.schema.model_fields.values())
+        ]
         return {"anyOf": [{"type": "string", "enum": bare}, union]} if bare else union

@@ -35,7 +35,7 @@ class SpecRefused(AutoencoderError):
     """A spec that reads well but cannot be built for this dataset.
 
     Args:
-        problems: pairs of the field's location, such as `("architecture", "output")`, and what is wrong there.
+        problems: pairs of a field's location, such as `("architecture", "output")`, and what is wrong there.
     """
 
     def __init__(self, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:

@@ -1,6 +1,6 @@
 """The frozen facts that anything long yields, and their JSON.
 
-`for event in experiment.run(): ...` is training: the caller publishes, checkpoints or leaves, and the loop stays a page.
+`for event in experiment.run(): ...` is training: the caller publishes, checkpoints or leaves.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Initialised(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """Training progress between epochs; `loss` is the objective's mean over the rows since the last such event."""
+    """Training progress between epochs; `loss` is the objective's mean over the rows since the last one."""
 
     type: ClassVar[str] = "step"
 
@@ -69,9 +69,9 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch(Event):
-    """An epoch is over: `epoch` counts finished ones; errors are squared errors on held-out rows, in scaled units.
+    """An epoch is over: `epoch` counts finished ones; errors are squared, on held-out rows, in scaled units.
 
-    `train_loss` is the objective over the epoch's rows as they were trained on; `loss` the objective on held-out rows.
+    `train_loss` is the objective over the rows as they were trained on; `loss` that on held-out rows.
     """
 
     type: ClassVar[str] = "epoch"

@@ -1,7 +1,7 @@
 """One seed, many named streams: every draw of the house comes from a generator made here.
 
-No global seed is ever set. A stream is a pure function of (seed, name), so that adding a layer changes no other layer's
-weights, and a resumed job meets the same order of rows.
+No global seed is ever set. A stream is a pure function of (seed, name), so that adding a layer changes no
+other layer's weights, and a resumed job meets the same order of rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
-    """A 63-bit seed derived from `seed` and a path of names, the same on every machine and in every process."""
+    """A 63-bit seed derived from `seed` and a path of names: the same on every machine, in every process."""
     text = "\x1f".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 

@@ -1,7 +1,7 @@
 """The language of a job: the whole description of a training, made of words from the catalogs.
 
-A spec is read in three steps. `Spec.model_validate` knows the words; `resolve` fills in every default that depends on the
-data; `check` refuses what cannot be built for them, naming the field.
+A spec is read in three steps. `Spec.model_validate` knows the words; `resolve` fills in every default that
+depends on the data; `check` refuses what cannot be built for them, naming the field.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pydantic import (
 
 from autoencoders.catalog import Catalog, Choice
 from autoencoders.data.manifest import Facts
+from autoencoders.data.samples import samples
 from autoencoders.data.scaling import scaled_range, scalings
 from autoencoders.errors import SpecRefused
-from autoencoders.data.samples import samples
 from autoencoders.init import InitPlan, inits
 from autoencoders.layers.activations import activations
 from autoencoders.layers.norms import norms
@@ -53,7 +53,8 @@ class ObjectivePart(Part):
     """What is minimised: a loss between reconstruction and target, and what is done to either."""
 
     loss: Annotated[Choice, losses] | None = Field(
-        None, description="Unset: `bce` where the output is a sigmoid and scaled rows lie in [0, 1], else `mse`."
+        None,
+        description="Unset: `bce` where the output is a sigmoid and scaled rows lie in [0, 1], else `mse`.",
     )
     corruption: Annotated[Choice, corruptions] = "none"  # type: ignore[assignment]  # validated to a choice
     augmentation: Annotated[Choice, augmentations] = "none"  # type: ignore[assignment]  # validated to a choice
@@ -87,7 +88,8 @@ class Spec(Part):
     optimizer: Annotated[Choice, optimizers] = {"name": "adam", "learning_rate": 0.001}  # type: ignore[assignment]
     schedule: Annotated[Choice, schedules] = {"name": "cosine", "warmup": 0.02}  # type: ignore[assignment]
     scaling: Annotated[Choice, scalings] | None = Field(
-        None, description="Unset: `unit` for uint8 rows, `none` for floats that lie in [0, 1], else `standard`."
+        None,
+        description="Unset: `unit` for uint8 rows, `none` for floats that lie in [0, 1], else `standard`.",
     )
     training: TrainingPart = TrainingPart()
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -105,7 +107,9 @@ class Spec(Part):
             code = data.pop("code")
             if isinstance(architecture, dict):
                 if architecture.get("code", code) != code:
-                    raise ValueError("`code` is short for `architecture.code`: give one of them, or the same in both")
+                    raise ValueError(
+                        "`code` is short for `architecture.code`: give one of them, or the same in both"
+                    )
                 architecture = {**architecture, "code": code}
         return {**data, "architecture": architecture}
 
@@ -120,7 +124,9 @@ class Spec(Part):
             bounded = architecture.parameters().get("output") == "sigmoid" and in_unit_interval
             loss = losses.choose("bce" if bounded else "mse")
         objective = self.objective.model_copy(update={"loss": loss})
-        return self.model_copy(update={"scaling": scaling, "architecture": architecture, "objective": objective})
+        return self.model_copy(
+            update={"scaling": scaling, "architecture": architecture, "objective": objective}
+        )
 
     def check(self, facts: Facts) -> None:
         """Refuse what cannot be built for this dataset.
@@ -128,7 +134,11 @@ class Spec(Part):
         Raises:
             SpecRefused: with every problem found, each with the location of its field.
         """
-        problems = [*_loss_problems(self, facts), *_augmentation_problems(self, facts), *_model_problems(self, facts)]
+        problems = [
+            *_loss_problems(self, facts),
+            *_augmentation_problems(self, facts),
+            *_model_problems(self, facts),
+        ]
         if problems:
             raise SpecRefused(problems)
 
@@ -150,7 +160,8 @@ def _complete_architecture(choice: Choice, facts: Facts, in_unit_interval: bool)
 
 
 def _loss_problems(spec: Spec, facts: Facts) -> list[Problem]:
-    assert spec.objective.loss is not None and spec.scaling is not None, "check() follows resolve()"
+    assert spec.objective.loss is not None, "check() follows resolve()"
+    assert spec.scaling is not None, "check() follows resolve()"
     if spec.objective.loss.name != "bce":
         return []
     where = ("objective", "loss")
@@ -159,7 +170,12 @@ def _loss_problems(spec: Spec, facts: Facts) -> list[Problem]:
         problems.append((where, "bce needs architecture.output to be 'sigmoid'"))
     low, high = scaled_range(spec.scaling, facts)
     if low < 0.0 or high > 1.0:
-        problems.append((where, f"bce needs rows in [0, 1]; scaled by {spec.scaling.name!r} these lie in [{low:g}, {high:g}]"))
+        problems.append(
+            (
+                where,
+                f"bce needs rows in [0, 1]; scaled by {spec.scaling.name!r} these lie in [{low:g}, {high:g}]",
+            )
+        )
     return problems
 
 
@@ -167,11 +183,16 @@ def _augmentation_problems(spec: Spec, facts: Facts) -> list[Problem]:
     augmentation = spec.objective.augmentation
     if augmentation.name == "none" or facts.is_image:
         return []
-    return [(("objective", "augmentation"), f"{augmentation.name!r} needs rows that are images; these have shape {facts.shape}")]
+    return [
+        (
+            ("objective", "augmentation"),
+            f"{augmentation.name!r} needs rows that are images; these have shape {facts.shape}",
+        )
+    ]
 
 
 def _model_problems(spec: Spec, facts: Facts) -> list[Problem]:
-    """Build the model without memory: what the words refuse there, they refuse here, before anything is queued."""
+    """Build the model without memory: what its words refuse is refused here, before anything is queued."""
     try:
         with torch.device("meta"):
             model = architectures.call(spec.architecture, facts.shape)

@@ -1,4 +1,4 @@
-"""Print what some extras of a pyproject.toml need, without the project itself: for a layer that changes seldom.
+"""Print what some extras of a pyproject.toml need, without the project itself.
 
 python3 requirements.py pyproject.toml cli postgres
 """

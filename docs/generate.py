@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoencoders.spec import FAMILIES
-from service.openapi import document
+from service.openapi import text
 
 HERE = Path(__file__).parent
 TITLES = {"inits": "Inits: how the weights begin"}
@@ -20,7 +20,12 @@ TITLES = {"inits": "Inits: how the weights begin"}
 
 def catalog_page() -> str:
     """Every word of every family with its formula, source and parameters."""
-    parts = ["# The catalog", "", "Every word that a job may use. Made by `make docs` from the functions themselves.", ""]
+    parts = [
+        "# The catalog",
+        "",
+        "Every word that a job may use. Made by `make docs` from the functions themselves.",
+        "",
+    ]
     for family, catalog in FAMILIES.items():
         parts += [f"## {TITLES.get(family, family.capitalize())}", ""]
         for entry in catalog:
@@ -53,7 +58,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 PAGES = {
     "catalog.md": catalog_page,
-    "openapi.json": lambda: json.dumps(document(), indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+    "openapi.json": text,
 }
 
 

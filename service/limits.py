@@ -52,7 +52,7 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if False:
+                if seen > limit:
                     raise _TooMany
             return message
 

@@ -140,8 +140,13 @@ def test_a_folder_that_cannot_be_written_is_refused(command: tuple[str, ...], tm
 
 
 def test_an_open_address_without_a_key_is_refused_and_nothing_stays(own_house: House, tmp_path: Path) -> None:
-    where = {"HOURGLASS_HOME": str(own_house.home), "HOURGLASS_PORT": str(own_house.port)}
-    outcome = hourglass("up", cwd=tmp_path, HOURGLASS_HOST="0.0.0.0", **where)
+    outcome = hourglass(
+        "up",
+        cwd=tmp_path,
+        HOURGLASS_HOST="0.0.0.0",
+        HOURGLASS_HOME=str(own_house.home),
+        HOURGLASS_PORT=str(own_house.port),
+    )
     assert outcome.returncode == 2
     assert "HOURGLASS_ADMIN_KEY" in outcome.stderr, outcome.stderr
     assert "Traceback" not in outcome.stderr

@@ -11,7 +11,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("autoencoders", "store", "service", "worker", "cli")
-DRAWERS = {"utils", "helpers", "common", "misc", "manager", "handler", "processor", "base", "core", "shared", "lib", "impl"}
+DRAWERS = {
+    "utils",
+    "helpers",
+    "common",
+    "misc",
+    "manager",
+    "handler",
+    "processor",
+    "base",
+    "core",
+    "shared",
+    "lib",
+    "impl",
+}
 SOURCES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "versions" not in path.parts
 )
@@ -35,7 +48,9 @@ def test_a_room_is_named_for_what_it_holds(path: Path) -> None:
     assert not DRAWERS & set(re.split(r"[_.]", path.name)), "a drawer is no room"
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef):
-            assert not re.search(r"(Manager|Handler|Processor|Factory|Service|Helper|Impl)$", node.name), node.name
+            assert not re.search(r"(Manager|Handler|Processor|Factory|Service|Helper|Impl)$", node.name), (
+                node.name
+            )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=ids)
@@ -54,5 +69,7 @@ def test_no_global_seed_is_set(path: Path) -> None:
 
 
 def test_nothing_generated_is_committed() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     assert not [name for name in listed if re.search(r"(\.pyc|\.egg-info/|\.db|\.sqlite)$", name)]
