@@ -7,6 +7,7 @@ fails a request.
 
 from __future__ import annotations
 
+import contextlib
 import queue as waiting_line
 import threading
 
@@ -114,10 +115,8 @@ class Queue:
             self._closed = True
             thread = self._thread
         if thread is not None:
-            try:
+            with contextlib.suppress(waiting_line.Full):  # then the thread sees by itself that it is to end
                 self._hints.put_nowait(None)
-            except waiting_line.Full:
-                return  # a daemon: it goes with the process
             thread.join(timeout=2 * _TIMEOUT_SECONDS)
         self.celery.close()
 
@@ -137,6 +136,10 @@ class Queue:
             except Exception as problem:
                 # The row stays queued, and the caretaker hints again.
                 log.warning("hint not sent", device=device, problem=str(problem))
+                if self._closed:
+                    return
+            if self._closed and self._hints.empty():
+                return
 
 
 def _redis_url(broker: str) -> str:

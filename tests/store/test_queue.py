@@ -66,6 +66,7 @@ def test_a_broker_that_says_nothing_is_not_waited_for(dead_end: str, tmp_path: P
     problem = queue.check()
     assert problem is not None
     assert "does not answer" in problem
+    queue.close()
 
 
 def test_hints_go_through_again_once_the_broker_is_back(broker_server: Path, tmp_path: Path) -> None:
