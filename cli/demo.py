@@ -81,7 +81,7 @@ def _own_house(console: Console) -> Iterator[str]:
             house = spawn(command, environment=environment, output=output)
         try:
             deadline = time.monotonic() + OPENING_SECONDS
-            while not _answers(url):
+            while not _answers(url, wholly=True):
                 if house.poll() is not None or time.monotonic() > deadline:
                     raise Refused(f"the demo's own house did not open: {log.read_text()[-1500:]}")
                 time.sleep(0.1)
@@ -207,14 +207,11 @@ def _print_next(url: str, own: bool, row: Any, key: bool, console: Console) -> N
     console.print(f"POST {url}/v1/datasets (`curl -F file=@table.csv`); the reference is at {url}/docs.")
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, *, wholly: bool = False) -> bool:
+    """Whether a house answers there; `wholly`, whether all of its parts work, a worker among them."""
     try:
         said = httpx.get(f"{url}/health/ready", timeout=2)
-        return said.status_code == 200 and "parts" in said.json()
-    except (httpx.HTTPError, ValueError):
+        parts = said.json()["parts"]
+        return said.status_code == 200 and not (wholly and any(parts.values()))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

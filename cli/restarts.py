@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
-HEALTHY_SECONDS = 30.0
+HEALTHY_SECONDS = 10.0
 
 
 class Restarts:
