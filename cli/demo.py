@@ -215,3 +215,8 @@ def _answers(url: str, *, wholly: bool = False) -> bool:
         return said.status_code == 200 and not (wholly and any(parts.values()))
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return False
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
