@@ -39,7 +39,7 @@ WORKDIR /var/lib/hourglass
 ENTRYPOINT ["hourglass"]
 
 FROM runtime AS worker
-ENV HOURGLASS_METRICS_PORT=9100
+ENV HOURGLASS_METRICS_PORT=9100 HOURGLASS_METRICS_HOST=0.0.0.0
 EXPOSE 9100
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/metrics', timeout=4)"]

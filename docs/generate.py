@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: `catalog.md` and `openapi.json`.
+"""Write the pages that are made from the code: `catalog.md`, `reference.md` and `openapi.json`.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 where one is stale
@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer.main
+from prometheus_client import CollectorRegistry
+from pydantic_settings import BaseSettings
+
+import service.metrics
 from autoencoders.spec import FAMILIES
+from cli.main import app as commands
 from service.openapi import text
+from service.problems import ALL_KINDS, TYPE_PREFIX
+from service.settings import ServiceSettings
+from worker.metrics import Metrics
+from worker.settings import WorkerSettings
 
 HERE = Path(__file__).parent
 TITLES = {"inits": "Inits: how the weights begin"}
@@ -56,8 +67,51 @@ def _kind(schema: dict[str, Any]) -> str:
     return f"{kind} {', '.join(limits)}" if limits else kind
 
 
+def reference_page() -> str:
+    """Every setting, command, problem type and metric."""
+    parts = ["# Reference", "", "Made by `make docs` from the code.", "", "## Commands", ""]
+    parts += [f"- `hourglass {name}`: {summary}" for name, summary in _commands()]
+    parts += ["", "## Settings", "", "Environment variables, or lines of `.env`.", ""]
+    parts += ["| variable | default | meaning |", "| --- | --- | --- |"]
+    parts += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in _settings()]
+    parts += ["", "## Problem types", "", "| type | status | title |", "| --- | --- | --- |"]
+    kinds = sorted({(kind.status, kind.slug, kind.title) for kind in ALL_KINDS})
+    parts += [f"| `{TYPE_PREFIX}{slug}` | {status} | {title} |" for status, slug, title in kinds]
+    parts += ["", "## Metrics", "", "| series | kind | meaning |", "| --- | --- | --- |"]
+    for registry in (service.metrics.registry, Metrics().registry):
+        parts += [f"| `{name}` | {kind} | {meaning} |" for name, kind, meaning in _metrics(registry)]
+    return "\n".join([*parts, ""])
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    group: Any = typer.main.get_command(commands)
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        for word, part in inner.items() if inner else [("", command)]:
+            summary = " ".join((part.help or "").partition("\n\n")[0].split())
+            yield f"{name} {word}".strip(), summary
+
+
+def _settings() -> Iterator[tuple[str, str, str]]:
+    seen = set()
+    of_both: tuple[type[BaseSettings], ...] = (ServiceSettings, WorkerSettings)
+    for settings in of_both:
+        for name, field in settings.model_fields.items():
+            if name not in seen:
+                seen.add(name)
+                default = "unset" if field.default in (None, ()) else f"`{field.default}`"
+                yield f"HOURGLASS_{name.upper()}", default, field.description or ""
+
+
+def _metrics(registry: CollectorRegistry) -> Iterator[tuple[str, str, str]]:
+    for metric in registry.collect():
+        total = "_total" if metric.type == "counter" else ""
+        yield metric.name + total, metric.type, metric.documentation
+
+
 PAGES = {
     "catalog.md": catalog_page,
+    "reference.md": reference_page,
     "openapi.json": text,
 }
 
