@@ -1,6 +1,6 @@
-"""The composed system put to the test: a job, a worker container killed in mid-job, down and up, and its model still answers.
+"""The composed system put to the test: a job, a worker container killed in mid-job, down and up.
 
-python deploy/story.py      needs Docker with Compose; ends by removing the containers and volumes that it made
+python deploy/story.py      needs Docker with Compose; removes the containers and volumes that it made
 
 It prints what it saw, as recorded in docs/compose.md.
 """
@@ -80,10 +80,12 @@ def up(*words: str) -> None:
     wait("ready", lambda: not any(call("/health/ready")["parts"].values()))
 
 
-def ended(job: str) -> Any:
-    """The job once it is over."""
-    found = call(f"/v1/jobs/{job}")
-    return found if found["state"] in ("succeeded", "failed", "cancelled") else None
+def finish(job: str) -> Any:
+    """The job, once it is over."""
+    over = ("succeeded", "failed", "cancelled")
+    return wait(
+        "the job's end", lambda: (found := call(f"/v1/jobs/{job}"))["state"] in over and found, seconds=600
+    )
 
 
 def train(model: str, epochs: int) -> str:
@@ -104,9 +106,9 @@ def story() -> None:
     say(f"without a key: exit {refused.returncode}, {refused.stderr.strip().splitlines()[-1][-140:]}")
     up()
     say("composed: gateway, worker, redis, postgres are healthy")
-    done = wait("a first job", lambda job=train("plain", 20): ended(job))
+    done = finish(train("plain", 20))
     say(f"a job: {done['state']}, error {done['metrics']['error']:.3f}, PCA {done['baselines']['pca']:.3f}")
-    undisturbed = wait("an undisturbed job", lambda job=train("undisturbed", 120): ended(job), 600)
+    undisturbed = finish(train("undisturbed", 120))
     job = train("killed", 120)
     wait(
         "a checkpoint",
@@ -117,11 +119,10 @@ def story() -> None:
     subprocess.run(["docker", "kill", "-s", "KILL", container], check=True, capture_output=True)
     say(f"killed the worker's container at step {step}")
     compose("up", "-d", "worker")
-    killed = wait("the killed job", lambda: ended(job), 600)
+    killed = finish(job)
     same = [call(f"/v1/models/{name}")["weights_sha256"] for name in ("undisturbed", "killed")]
-    say(
-        f"the job: {killed['state']} after {killed['attempts']} attempts; weights equal to an undisturbed run's: {same[0] == same[1]}"
-    )
+    say(f"the job: {killed['state']} after {killed['attempts']} attempts")
+    say(f"its weights equal an undisturbed run's: {same[0] == same[1]}")
     assert undisturbed["state"] == killed["state"] == "succeeded"
     before = codes("killed")
     compose("down")
