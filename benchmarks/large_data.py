@@ -2,9 +2,9 @@
 
 python benchmarks/large_data.py [--gigabytes 4] [--memory-limit-gigabytes 1.5]
 
-Opens a house of its own, streams a float32 npy of that size to it, trains one epoch on it, and reports the
-greatest RssAnon of gateway, parsing child and training child: a process's own pages, since those of a memory map
-are the kernel's to drop. It writes benchmarks/results/large-data.json.
+Opens a house of its own, streams a float32 npy of that size to it, trains one epoch on it, and reports
+the greatest RssAnon of gateway, parsing child and training child: a process's own pages, since those of a
+memory map are the kernel's to drop. It writes benchmarks/results/large-data.json.
 """
 
 from __future__ import annotations

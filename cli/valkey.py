@@ -92,6 +92,9 @@ class Valkey:
             end(self._process, grace_seconds=GRACE_SECONDS)
             self._process = None
         if self._owned:
+            with contextlib.suppress(OSError):  # a killed server leaves its socket; others' files stay
+                self.socket_path.unlink(missing_ok=True)
+                self.socket_path.parent.rmdir()
             self._lock.write(None)
             self._lock.release()
             self._owned = False
@@ -121,10 +124,11 @@ class Valkey:
         ]
 
     def _take_folder(self) -> None:
-        if self._owned:
-            return
+        # Each time: a folder under /tmp may be swept away while we run.
         _private(self.folder)
         _private(self.socket_path.parent)
+        if self._owned:
+            return
         try:
             self._lock.acquire()
         except Held as held:

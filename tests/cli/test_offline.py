@@ -14,7 +14,7 @@ from tests.system.house import hourglass
 
 SPEC = {
     "dataset": "left out here",
-    "architecture": {"widths": [8]},
+    "architecture": {"name": "dense", "widths": [8]},
     "code": 2,
     "training": {"epochs": 3, "batch_size": 32},
 }

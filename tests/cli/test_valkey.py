@@ -45,7 +45,6 @@ def _owner(folder: Path, path: Path, *, dies_with_us: bool = True) -> tuple[subp
         if not {dies_with_us}:
             cli.processes._dies_with_parent = lambda: None  # as on a system without a parent-death signal
         from pathlib import Path
-from typing import Any
         from cli.valkey import Valkey
         print(Valkey(Path({str(folder)!r}), Path({str(path)!r})).start().pid, flush=True)
         signal.pause()
@@ -58,7 +57,12 @@ from typing import Any
     )
     assert owner.stdout is not None
     with owner.stdout:
-        return owner, int(owner.stdout.readline())
+        said = owner.stdout.readline()
+    if not said.strip():
+        owner.kill()
+        owner.wait()
+        pytest.fail("the owner did not start its server")
+    return owner, int(said)
 
 
 def _is_gone(pid: int) -> bool:
@@ -70,7 +74,7 @@ def test_what_was_queued_is_found_again_after_an_ordinary_end(valkey: Valkey, so
     with _client(socket_path) as client:
         client.rpush("cpu", "a hint")
     valkey.stop()
-    assert not socket_path.exists()
+    assert not socket_path.parent.exists(), "nothing is left where it listened"
     valkey.start()
     with _client(socket_path) as client:
         assert client.lrange("cpu", 0, -1) == [b"a hint"]
