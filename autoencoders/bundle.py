@@ -32,6 +32,7 @@ from autoencoders.data.scaling import Affine
 from autoencoders.errors import BundleDamaged, DataRefused
 from autoencoders.models import Autoencoder
 from autoencoders.spec import Spec
+from autoencoders.training.aligned import aligned
 
 WEIGHTS, SCALING, SCORES, MANIFEST = "weights.safetensors", "scaling.safetensors", "scores.npy", "model.json"
 MAX_SCORES = 10_000
@@ -230,7 +231,7 @@ class TrainedModel:
         made = np.empty((len(rows), width), np.float32)
         for start in range(0, len(rows), self._chunk_rows):
             part = slice(start, start + self._chunk_rows)
-            made[part] = function(torch.from_numpy(rows[part]).to(self.device)).cpu().numpy()
+            made[part] = function(aligned(rows[part], self.device)).cpu().numpy()
         return made
 
 

@@ -29,6 +29,7 @@ from autoencoders.events import Event, Finished
 from autoencoders.init import InitContext, initialize
 from autoencoders.spec import Spec
 from autoencoders.training import Batches, HeldOut, Requests, TrainingState, evaluate, row_errors, train
+from autoencoders.training.aligned import aligned
 
 
 class Unfinished(AutoencoderError):
@@ -153,7 +154,7 @@ class Experiment:
         if count < len(rows):
             drawn = stream(self.spec.training.seed, "init", "rows").choice(len(rows), count, replace=False)
             rows = rows[np.sort(drawn)]
-        return torch.from_numpy(self.affine.apply(rows)).to(self.device)
+        return aligned(self.affine.apply(rows), self.device)
 
     def _train(self, held_out: HeldOut, resume: TrainingState | None) -> Iterator[Event]:
         spec, plan = self.spec, self.spec.training

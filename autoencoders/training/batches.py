@@ -17,6 +17,7 @@ from torch import Tensor
 from autoencoders.data.arrays import Array, Integers
 from autoencoders.data.order import Window, epoch_order
 from autoencoders.data.scaling import Affine
+from autoencoders.training.aligned import aligned
 
 WINDOW_BYTES = 256 * 1024 * 1024
 FLOAT32_BYTES = 4
@@ -71,7 +72,7 @@ class Batches:
     def _resident_rows(self) -> Tensor | None:
         if len(self._rows) * self._row_bytes > self._window_bytes:
             return None
-        return torch.from_numpy(self._affine.apply(np.asarray(self._rows))).to(self.device)
+        return aligned(self._affine.apply(np.asarray(self._rows)), self.device)
 
     def _order(self, epoch: int) -> Iterator[Window]:
         return epoch_order(len(self._rows), self._row_bytes, self._seed, epoch, self._window_bytes)
@@ -99,7 +100,7 @@ class Batches:
             yield self._scaled(kept)
 
     def _scaled(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._affine.apply(rows)).to(self.device)
+        return aligned(self._affine.apply(rows), self.device)
 
     def _windows(self, epoch: int, skip_rows: int) -> Iterator[tuple[Array, Integers]]:
         """Windows without the epoch's first `skip_rows` rows; the next is read while one is used."""

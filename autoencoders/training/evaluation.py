@@ -14,6 +14,7 @@ from autoencoders.data.arrays import Array
 from autoencoders.data.scaling import Affine
 from autoencoders.models.autoencoder import Autoencoder
 from autoencoders.objective import Objective
+from autoencoders.training.aligned import aligned
 
 CHUNK_BYTES = 4 * 1024 * 1024
 RESIDENT_BYTES = 256 * 1024 * 1024
@@ -73,7 +74,7 @@ class HeldOut:
             yield self._scaled(start, end) if self._resident is None else self._resident[start:end]
 
     def _scaled(self, start: int, end: int) -> Tensor:
-        return torch.from_numpy(self._affine.apply(self._rows[start:end])).to(self._device)
+        return aligned(self._affine.apply(self._rows[start:end]), self._device)
 
 
 @torch.no_grad()
