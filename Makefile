@@ -46,8 +46,8 @@ fix: $(VENV)/.dev ## format, and what the linter can mend by itself
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-test: $(VENV)/.dev ## all tests but the slow ones
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+test: $(VENV)/.dev ## all tests but the slow ones, two files at a time: many of them wait
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu'
 
 test-all: $(VENV)/.dev ## all tests that need no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
