@@ -202,7 +202,7 @@ def test_the_caretaker_outlives_a_database_that_does_not_work(
     job = given.running(store, lease=-1)
     _eventually(lambda: given.found(store, job.id).state is JobState.QUEUED)
     caretaker.stop()
-    said += capsys.readouterr().out
+    said += "".join(capsys.readouterr())
     assert said.count("duty=reap") == 2, "said when it begins and when it is over, not every round"
     store.close()
 
