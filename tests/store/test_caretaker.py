@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from store import (
     Caretaker,
@@ -182,28 +183,19 @@ def test_files_whose_row_was_never_written_are_removed_once_they_are_old(
     assert [len(store.artifacts.list(folder)) for folder in FOLDERS] == [3, 2, 2]
 
 
-def test_the_caretaker_outlives_a_database_that_does_not_work(
-    empty_database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_caretaker_outlives_a_database_that_does_not_work(empty_database: str, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, database_url=empty_database, caretaker_seconds=0.02)
     store = Store.open(settings)
     caretaker = Caretaker(store)
-    caretaker.start()
-    said = ""
-
-    def complained() -> bool:
-        nonlocal said
-        # On one or the other: a house that another test opened may have set the logs up.
-        said += "".join(capsys.readouterr())
-        return "caretaker failed" in said
-
-    _eventually(complained)
-    migrate(settings)
-    job = given.running(store, lease=-1)
-    _eventually(lambda: given.found(store, job.id).state is JobState.QUEUED)
-    caretaker.stop()
-    said += "".join(capsys.readouterr())
-    assert said.count("duty=reap") == 2, "said when it begins and when it is over, not every round"
+    with capture_logs() as lines:
+        caretaker.start()
+        _eventually(lambda: any(line["event"] == "caretaker failed" for line in lines))
+        migrate(settings)
+        job = given.running(store, lease=-1)
+        _eventually(lambda: given.found(store, job.id).state is JobState.QUEUED)
+        caretaker.stop()
+    of_reaping = [line for line in lines if line.get("duty") == "reap"]
+    assert len(of_reaping) == 2, "said when it begins and when it is over, not every round"
     store.close()
 
 
