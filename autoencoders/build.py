@@ -94,5 +94,5 @@ def estimate(spec: Spec, facts: Facts, *, window_bytes: int) -> Estimate:
     memory = (
         FLOAT32_BYTES * parameters * (4 + state_per_parameter) + window + 3 * FLOAT32_BYTES * rows * hidden
     )
-    products = sum(layer.inputs * layer.outputs for layer in layers)
+    products = sum(layer.products for layer in layers)
     return Estimate(parameters, memory, 6.0 * products * facts.training_rows * spec.training.epochs)

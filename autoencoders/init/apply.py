@@ -46,11 +46,16 @@ def initialize(
 def apply_word(
     choice: InitChoice, model: Autoencoder, layers: Sequence[Layer], context: InitContext
 ) -> Iterator[Event]:
-    """Let one word initialise the layers that it owns, from zero biases; nothing else changes."""
+    """Let one word initialise the layers that it owns, from zero biases and whole branches; nothing else.
+
+    A residual branch belongs to whoever owns its last layer.
+    """
     with torch.no_grad():
         for layer in layers:
             if layer.bias is not None:
                 layer.bias.zero_()
+            if layer.branch is not None and layer.branch.layers[-1] == layer.name:
+                layer.branch.scale.fill_(1)
     yield from inits.call(choice, model, layers, context)
 
 

@@ -39,8 +39,9 @@ def undisturbed(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 def _centring(bias: nn.Parameter) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     def subtract(_module: nn.Module, _arguments: Any, out: Tensor) -> Tensor:
-        mean = out.mean(dim=0)
-        bias.sub_(mean)
+        # Over rows, and over places where the output is an image: a channel has one bias.
+        mean = out.mean(dim=[axis for axis in range(out.ndim) if axis != 1], keepdim=True)
+        bias.sub_(mean.flatten())
         return out - mean
 
     return subtract

@@ -41,17 +41,25 @@ class InitChoice(Choice):
 
     def problems(self, model: Autoencoder) -> list[Problem]:
         """What keeps it from initialising this model: locations inside of the plan, and messages."""
-        meant_for = inits[self.name].traits.get("architectures")
-        if meant_for is None or model.architecture in meant_for:
-            return []
-        return [((), f"{self.name} is for {', '.join(meant_for)}, not for {model.architecture}")]
+        return self.refusals(model, model.layers())
+
+    def refusals(self, model: Autoencoder, layers: Sequence[Layer]) -> list[Problem]:
+        """What keeps it from initialising these layers of the model."""
+        traits = inits[self.name].traits
+        meant_for = traits.get("architectures")
+        if meant_for is not None and model.architecture not in meant_for:
+            return [((), f"{self.name} is for {', '.join(meant_for)}, not for {model.architecture}")]
+        refuses = traits.get("refuses")
+        reason = None if refuses is None else refuses(model, layers, self.parameters())
+        return [] if reason is None else [((), f"{self.name} {reason}")]
 
 
 class Inits(Catalog[Init]):
     """The catalog of inits.
 
     Traits of its words: `warning`, what whoever chooses it is told; `architectures`, those that it is meant
-    for (all of them, where it says nothing).
+    for (all of them, where it says nothing); `refuses(model, layers, parameters)`, the rest of a sentence
+    that begins with its name and says why it cannot initialise these layers, or None.
     """
 
     def choose(self, value: Any, /, **parameters: Any) -> InitChoice:
@@ -63,8 +71,8 @@ class Inits(Catalog[Init]):
     ) -> Callable[[W], W]:
         """Register `word(weight, layer, context, **parameters)`, which fills one layer's weight in place.
 
-        The tensor that it is given is a fresh one, float32 on the CPU; it may also set `layer.bias`, which
-        is zero.
+        The tensor that it is given is a fresh one in the layer's own layout, float32 on the CPU; it may also
+        set `layer.bias`, which is zero.
         """
 
         def register(function: W) -> W:
@@ -109,10 +117,9 @@ class Inits(Catalog[Init]):
 def _fill(
     function: Callable[..., None], layer: Layer, context: InitContext, parameters: dict[str, Any]
 ) -> None:
-    own = layer.weight
-    if own is None:
+    if layer.tied:
         return
-    weight: Tensor = torch.empty(own.shape, dtype=torch.float32, device="cpu")
+    weight: Tensor = torch.empty(layer.shape, dtype=torch.float32, device="cpu")
     function(weight, layer, context, **parameters)
     layer.assign(weight)
 

@@ -33,24 +33,29 @@ class InitParts(BaseModel):
 
     def problems(self, model: Autoencoder) -> list[Problem]:
         """What keeps it from initialising this model: locations inside of the plan, and messages."""
-        names = [layer.name for layer in model.layers()]
+        layers = model.layers()
+        names = [layer.name for layer in layers]
         unknown = [
             (("layers", name), f"there is no layer {name!r}; there are {', '.join(names)}")
             for name in self.layers
             if name not in names
         ]
-        places: list[tuple[tuple[str, ...], InitChoice]] = [
-            (("encoder",), self.encoder),
-            (("code",), self.code),
-            (("decoder",), self.decoder),
-        ]
-        places += [(("layers", name), choice) for name, choice in self.layers.items()]
         unsuited = [
             ((*place, *location), message)
-            for place, choice in places
-            for location, message in choice.problems(model)
+            for place, choice, owned in self.places(layers)
+            if owned
+            for location, message in choice.refusals(model, owned)
         ]
         return [*unknown, *unsuited]
+
+    def places(self, layers: Sequence[Layer]) -> Iterator[tuple[tuple[str, ...], InitChoice, list[Layer]]]:
+        """Where each choice stands in the plan, and the layers that it owns."""
+        for part, choice in (("encoder", self.encoder), ("code", self.code), ("decoder", self.decoder)):
+            owned = [layer for layer in layers if layer.part == part and layer.name not in self.layers]
+            yield (part,), choice, owned
+        for layer in layers:
+            if layer.name in self.layers:
+                yield ("layers", layer.name), self.layers[layer.name], [layer]
 
 
 @functools.cache
@@ -92,10 +97,6 @@ def assignments(
     if isinstance(plan, InitChoice):
         yield "model", plan, list(layers)
         return
-    for part, choice in (("encoder", plan.encoder), ("code", plan.code), ("decoder", plan.decoder)):
-        owned = [layer for layer in layers if layer.part == part and layer.name not in plan.layers]
+    for place, choice, owned in plan.places(layers):
         if owned:
-            yield part, choice, owned
-    for layer in layers:
-        if layer.name in plan.layers:
-            yield layer.name, plan.layers[layer.name], [layer]
+            yield place[-1], choice, owned

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autoencoders.init import InitContext, initialize
+from autoencoders.init import InitChoice, InitContext, initialize, inits
 from autoencoders.layers.norms import norms
 from autoencoders.models import Autoencoder, architectures
 
 NETS: dict[str, dict[str, Any]] = {
-    "square": {"features": 64, "widths": (64, 64), "code": 64},
-    "wide": {"features": 40, "widths": (300, 120), "code": 16},
-    "narrow": {"features": 300, "widths": (48, 24), "code": 6},
-    "deep tanh": {"features": 50, "widths": (40, 40, 40, 40), "code": 8, "activation": "tanh"},
-    "sigmoid": {"features": 50, "widths": (80, 40), "code": 8, "activation": "sigmoid", "output": "sigmoid"},
-    "tied": {"features": 60, "widths": (80, 40), "code": 10, "tied": True},
+    "square": {"shape": (64,), "widths": (64, 64), "code": 64},
+    "wide": {"shape": (40,), "widths": (300, 120), "code": 16},
+    "narrow": {"shape": (300,), "widths": (48, 24), "code": 6},
+    "deep tanh": {"shape": (50,), "widths": (40, 40, 40, 40), "code": 8, "activation": "tanh"},
+    "sigmoid": {"shape": (50,), "widths": (80, 40), "code": 8, "activation": "sigmoid", "output": "sigmoid"},
+    "linear": {"shape": (40,), "widths": (24,), "code": 8, "activation": "linear"},
+    "tied": {"shape": (60,), "widths": (80, 40), "code": 10, "tied": True},
     **{
-        f"{norm} norm": {"features": 60, "widths": (80, 40), "code": 10, "norm": norm}
+        f"{norm} norm": {"shape": (60,), "widths": (80, 40), "code": 10, "norm": norm}
         for norm in norms.names()
         if norm != "none"
     },
 }
+"""By name: a row's shape, and the architecture's parameters (`dense`, unless `name` says otherwise)."""
 
 
 def net(name: str = "wide", **options: Any) -> Autoencoder:
     """A blank net of this name."""
-    parameters = {**NETS[name], **options}
-    features = parameters.pop("features")
-    made: Autoencoder = architectures.call(architectures.choose("dense", **parameters), (features,))
+    parameters = {"name": "dense", **NETS[name], **options}
+    shape = parameters.pop("shape")
+    made: Autoencoder = architectures.call(architectures.choose(parameters), shape)
     return made
+
+
+def suits(choice: InitChoice | dict[str, Any] | str, name: str) -> bool:
+    """Whether the init is meant for the net."""
+    return not inits.choose(choice).problems(net(name))
 
 
 def rows(model: Autoencoder, count: int = 200) -> Tensor:
@@ -57,3 +65,8 @@ def initialised(model: Autoencoder, plan: Any, seed: int = 0) -> dict[str, Tenso
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Whether two states are equal to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def features(name: str) -> int:
+    """The numbers in a row of the net of this name."""
+    return math.prod(NETS[name]["shape"])
