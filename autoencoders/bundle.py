@@ -183,7 +183,7 @@ class TrainedModel:
         self.manifest, self.spec, self.model, self.affine, self.scores = manifest, spec, model, affine, scores
         self.facts = manifest.facts
         self.device = next(model.parameters()).device
-        self._chunk_rows = max(1, CHUNK_BYTES // (4 * self.facts.features))
+        self._chunk_rows = max(1, CHUNK_BYTES // (4 * model.widest))
 
     def encode(self, rows: Array) -> Float32:
         """Codes `[n, code]` of raw rows, flat or in the dataset's shape."""

@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict
 from autoencoders.data.options import Holdout, Role
 
 
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """One row's shape as (channels, height, width); None where rows of this shape are no images."""
+    if len(shape) == 2:
+        return (1, *shape)
+    return shape if len(shape) == 3 and shape[0] in (1, 3, 4) else None
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -94,4 +101,4 @@ class Facts(_Frozen):
     @property
     def is_image(self) -> bool:
         """Whether rows are images: [height, width], or [channels, height, width] with 1, 3 or 4 channels."""
-        return len(self.shape) == 2 or (len(self.shape) == 3 and self.shape[0] in (1, 3, 4))
+        return image_shape(self.shape) is not None

@@ -101,6 +101,11 @@ class Autoencoder(nn.Module):
         """The weight-bearing layers in forward order."""
         return list(self._layers)
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that any place in it holds of one row: what bounds the rows of one pass."""
+        return max(self.features, *(layer.outputs for layer in self._layers))
+
     def encode(self, x: Tensor) -> Tensor:
         """Codes [n, code_size] of rows."""
         return self.bottleneck.point(self.encoder(x))

@@ -2,7 +2,8 @@
 
 A word is called with the model, its pass over a batch, the input of that pass and a generator; it returns a
 scalar on the scale of the losses (a mean over rows). Words with the trait `slope` differentiate the code by
-the input, so the input of the pass requires its gradient.
+the input, so the input of the pass requires its gradient. The trait `unsuited` names codes with which a word
+makes no sense, and why.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def weight_decay(
     "sparse_kl",
     formula="rate sum_j KL(target || r_j), r_j = mean_rows sigmoid(code_j)",
     reference="Ng, 2011 (CS294A notes on the sparse autoencoder)",
+    unsuited={
+        "top_k": "reads a number as the logit of 'on', and the zeros of a top_k code would count as half on; "
+        "that code is sparse by itself"
+    },
 )
 def sparse_kl(
     model: Autoencoder,  # noqa: ARG001

@@ -57,10 +57,15 @@ def test_group_standardises_within_its_groups() -> None:
 
 def test_groups_that_do_not_divide_the_units_are_refused_with_those_that_would() -> None:
     with pytest.raises(
-        SpecRefused, match="8 groups do not divide 30 units; 1, 2, 3, 5, 6, 10, 15, 30 would"
+        SpecRefused, match="8 groups do not divide 30 units; 1, 2, 3, 5, 6, 10, 15 would do"
     ) as refused:
         put_norm("group", blank_linear(24, 30))
     assert refused.value.problems[0][0] == ("groups",)
+
+
+def test_groups_of_one_unit_are_refused_since_they_would_yield_zeros() -> None:
+    with pytest.raises(SpecRefused, match="8 groups of 8 units are of one each; 1, 2, 4 would do"):
+        put_norm("group", blank_linear(24, 8))
 
 
 def test_batch_drops_the_bias_that_it_would_cancel() -> None:

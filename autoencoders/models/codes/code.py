@@ -1,4 +1,4 @@
-"""The codes: a catalog whose words say what the bottleneck does with the features that reach it."""
+"""What a code is, and the catalog of codes."""
 
 from __future__ import annotations
 
@@ -48,9 +48,3 @@ def _from_value(value: Any) -> Any:
 
 codes: Catalog[Callable[..., Code]] = Catalog("codes", from_value=_from_value)
 """Words `(**parameters) -> Code`; a bare integer is a plain code of that size."""
-
-
-@codes.word("plain", formula="z = W h + b", reference="Hinton and Salakhutdinov, 2006")
-def plain(*, size: Size) -> Code:
-    """A linear code."""
-    return Code(size, size)
