@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,19 +14,25 @@ Named = Sequence[tuple[str, nn.Parameter]]
 
 
 def split_matrices(named: Named) -> tuple[Named, Named]:
-    """The matrices between hidden layers, and the rest.
+    """The matrices between hidden layers, and the rest: biases, norms, convolutions, what touches the data.
 
-    Parameters come in forward order: the first matrix reads the data; the last one writes it, unless the
-    decoder is tied and has no matrices of its own.
+    Parameters come in forward order: the first layer reads the data; `decoder.output` writes it, unless the
+    decoder is tied and has no matrices of its own. Of a weight norm's two parts the lengths are no matrix.
     """
-    matrices = [(name, parameter) for name, parameter in named if parameter.ndim == 2]
-    if not matrices:
+    if not named:
         return [], named
-    features = matrices[0][1].shape[1]
-    end = len(matrices) - 1 if matrices[-1][1].shape[0] == features else len(matrices)
-    hidden = matrices[1:end]
+    outer = {_layer_of(named[0][0]), "decoder.output"}
+    hidden = [(name, parameter) for name, parameter in named if _is_matrix(name, parameter, outer)]
     names = {name for name, _ in hidden}
     return hidden, [item for item in named if item[0] not in names]
+
+
+def _layer_of(name: str) -> str:
+    return re.split(r"\.(?=weight$|bias$|parametrizations\.)", name)[0]
+
+
+def _is_matrix(name: str, parameter: nn.Parameter, outer: set[str]) -> bool:
+    return parameter.ndim == 2 and parameter.shape[1] > 1 and _layer_of(name) not in outer
 
 
 class Muon(Optimizer):

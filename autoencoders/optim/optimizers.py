@@ -6,7 +6,8 @@ it returns a `torch.optim.Optimizer`. Every parameter group keeps its own rate u
 word that looks several times at a batch, as a line search does, needs nothing from it but the trait
 `closure`.
 
-The trait `moments` says how many numbers a word keeps for each weight.
+The trait `moments` says how many numbers a word keeps for each weight; `steps`, what it makes of a gradient,
+as `autoencoders.optim.width` needs to know.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import Field, PositiveFloat
 from torch import nn
 from torch.optim import Optimizer
 
-from autoencoders.catalog import Catalog
+from autoencoders.catalog import Catalog, Choice
 from autoencoders.optim.muon import Muon, split_matrices
 
 Named = Iterable[tuple[str, nn.Parameter]]
@@ -31,6 +32,12 @@ Decay = Annotated[float, Field(ge=0.0)]
 optimizers: Catalog[Callable[..., Optimizer]] = Catalog("optimizers")
 
 NO_FACTORS: Factors = {}
+
+
+def numbers_kept(choice: Choice) -> int:
+    """How many numbers an optimizer keeps for each weight."""
+    moments = optimizers[choice.name].traits["moments"]
+    return int(moments(**choice.parameters()) if callable(moments) else moments)
 
 
 def set_rate(optimizer: Optimizer, factor: float) -> None:
@@ -55,13 +62,13 @@ def grouped(named: Named, factors: Factors, learning_rate: float) -> list[dict[s
     ]
 
 
-@optimizers.word("adam", reference="Kingma and Ba, 2015", moments=2)
+@optimizers.word("adam", steps="entrywise", reference="Kingma and Ba, 2015", moments=2)
 def adam(named: Named, factors: Factors = NO_FACTORS, *, learning_rate: PositiveFloat = 1e-3) -> Optimizer:
     """Steps of about one learning rate a weight, by running means of gradient and squared gradient."""
     return torch.optim.Adam(grouped(named, factors, learning_rate), lr=learning_rate, fused=True)
 
 
-@optimizers.word("adamw", reference="Loshchilov and Hutter, 2019", moments=2)
+@optimizers.word("adamw", steps="entrywise", reference="Loshchilov and Hutter, 2019", moments=2)
 def adamw(
     named: Named,
     factors: Factors = NO_FACTORS,
@@ -74,7 +81,7 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
-@optimizers.word("sgd", moments=1, formula="v = momentum v + g; w -= learning_rate v")
+@optimizers.word("sgd", steps="gradient", moments=1, formula="v = momentum v + g; w -= learning_rate v")
 def sgd(
     named: Named,
     factors: Factors = NO_FACTORS,
@@ -114,6 +121,7 @@ class Nesterov(torch.optim.SGD):
 
 @optimizers.word(
     "nesterov",
+    steps="gradient",
     moments=1,
     formula="v = momentum v + g; w -= learning_rate (g + momentum v)",
     reference="Sutskever, Martens, Dahl and Hinton, 2013",
@@ -131,7 +139,7 @@ def nesterov(
     return Nesterov(groups, learning_rate=learning_rate, momentum=momentum, ramp=ramp)
 
 
-@optimizers.word("rmsprop", moments=1, reference="Tieleman and Hinton, 2012")
+@optimizers.word("rmsprop", steps="entrywise", moments=1, reference="Tieleman and Hinton, 2012")
 def rmsprop(named: Named, factors: Factors = NO_FACTORS, *, learning_rate: PositiveFloat = 1e-3) -> Optimizer:
     """The gradient over the root of its running mean square."""
     groups = grouped(named, factors, learning_rate)
@@ -140,7 +148,7 @@ def rmsprop(named: Named, factors: Factors = NO_FACTORS, *, learning_rate: Posit
     return torch.optim.RMSprop(groups, lr=learning_rate, foreach=False if on_cpu else None)
 
 
-@optimizers.word("adagrad", moments=1, reference="Duchi, Hazan and Singer, 2011")
+@optimizers.word("adagrad", steps="entrywise", moments=1, reference="Duchi, Hazan and Singer, 2011")
 def adagrad(named: Named, factors: Factors = NO_FACTORS, *, learning_rate: PositiveFloat = 1e-2) -> Optimizer:
     """The gradient over the root of the sum of all its squares so far."""
     return torch.optim.Adagrad(grouped(named, factors, learning_rate), lr=learning_rate, fused=True)
@@ -148,6 +156,7 @@ def adagrad(named: Named, factors: Factors = NO_FACTORS, *, learning_rate: Posit
 
 @optimizers.word(
     "muon",
+    steps="orthogonal",
     moments=2,
     formula="W -= learning_rate max(1, rows/columns)^(1/2) U V^T, U S V^T = the gradient's momentum",
     reference="Jordan, 2024",

@@ -26,6 +26,12 @@ FLOAT32_BYTES = 4
 Blocks = tuple[tuple[int, int], ...]
 
 
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Batches in an epoch; a last one of a single row is left out, unless it is the only one."""
+    whole, rest = divmod(rows, batch_size)
+    return whole + (rest > 1 or (rest == 1 and whole == 0))
+
+
 class Batches:
     """The training rows of every epoch.
 
@@ -54,8 +60,7 @@ class Batches:
         self._rows, self._affine, self._seed, self._window_bytes = rows, affine, seed, window_bytes
         self.batch_size, self.device = batch_size, torch.device(device)
         self._row_bytes = FLOAT32_BYTES * int(rows.shape[1])
-        whole, rest = divmod(len(rows), batch_size)
-        self.per_epoch = whole + (rest > 1 or (rest == 1 and whole == 0))
+        self.per_epoch = steps_per_epoch(len(rows), batch_size)
         self._resident = self._resident_rows()
 
     @property

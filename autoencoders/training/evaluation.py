@@ -48,6 +48,7 @@ class HeldOut:
         rows: `[rows, features]` in the dataset's units, in memory or mapped.
         affine: the scaling.
         device: where the model lives.
+        widest: the most numbers that a pass holds of one row, where that is more than the row's own.
         resident_bytes: up to how many scaled bytes are kept.
     """
 
@@ -57,11 +58,12 @@ class HeldOut:
         affine: Affine,
         device: torch.device | str = "cpu",
         *,
+        widest: int = 1,
         resident_bytes: int = RESIDENT_BYTES,
     ) -> None:
         self._rows, self._affine, self._device = rows, affine, torch.device(device)
         self.features = int(rows.shape[1])
-        self.chunk_rows = max(64, CHUNK_BYTES // (4 * self.features))
+        self.chunk_rows = max(64, CHUNK_BYTES // (4 * max(self.features, widest)))
         self._resident = self._scaled(0, len(rows)) if rows.size * 4 <= resident_bytes else None
 
     def __len__(self) -> int:

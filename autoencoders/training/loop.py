@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ from autoencoders.errors import TrainingDiverged
 from autoencoders.events import Checkpoint, Epoch, Event, Finished
 from autoencoders.models.autoencoder import Autoencoder
 from autoencoders.objective import Objective
-from autoencoders.optim import Schedule, rate_of, set_rate
+from autoencoders.optim import NO_FACTORS, Schedule, rate_of, set_rate
 from autoencoders.randomness import generator
 from autoencoders.training.batches import Batches
 from autoencoders.training.evaluation import Evaluation, HeldOut, evaluate
@@ -51,6 +51,7 @@ def train(
     clock: Callable[[], float] = time.monotonic,
     requests: Requests | None = None,
     resume: TrainingState | None = None,
+    factors: Mapping[str, float] = NO_FACTORS,
 ) -> Iterator[Event]:
     """Train until epochs or time are over, nothing improves, or somebody asks; the best weights come back.
 
@@ -71,6 +72,7 @@ def train(
         clock: seconds from any origin.
         requests: what another thread may ask.
         resume: the state to go on from, exactly.
+        factors: the learning-rate factors with which the optimizer was made; checkpoints keep them.
 
     Raises:
         TrainingDiverged: the loss left the finite numbers, or the error ran away.
@@ -85,6 +87,7 @@ def train(
         seed=seed,
         precision=precision,
         clip_norm=clip_norm,
+        factors=factors,
     )
     progress = run.begin(resume)
     guard = DivergenceGuard(progress.reference)
@@ -153,9 +156,11 @@ class _Run:
         seed: int,
         precision: Precision,
         clip_norm: float | None,
+        factors: Mapping[str, float],
     ) -> None:
         self.model, self.objective, self.optimizer, self.schedule = model, objective, optimizer, schedule
         self.held_out, self.clip_norm, self.precision = held_out, clip_norm, precision
+        self.factors = dict(factors)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device = self.parameters[0].device
         self.noise = generator(seed, "noise", device=self.device)
@@ -185,8 +190,11 @@ class _Run:
         progress = self.progress
         set_rate(self.optimizer, self.schedule(progress.step, progress.errors))
         pair = self.objective.draw(rows, self.noise)
+        drawn = self.noise.get_state()
 
         def closure() -> Tensor:
+            # An optimizer that looks again must see the same noise: it compares points, not draws.
+            self.noise.set_state(drawn)
             self.optimizer.zero_grad(set_to_none=True)
             with self._autocast():
                 total = self.objective.terms(self.model, pair, self.noise).total
@@ -257,5 +265,6 @@ class _Run:
             generators={"noise": self.noise.get_state()},
             epoch_loss=copied(self.epoch_loss),
             best=copied(self.best),
+            factors=dict(self.factors),
         )
         return Checkpoint(epoch=self.progress.epoch, step=self.progress.step, best=best, state=state)

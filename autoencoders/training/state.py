@@ -23,7 +23,10 @@ from torch import Tensor
 
 from autoencoders.errors import CheckpointDamaged
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 1 is from before there were learning-rate factors: it is read as having none."""
+
 STATE_FILE, MANIFEST_FILE = "state.pt", "state.json"
 
 
@@ -69,6 +72,7 @@ class TrainingState:
         generators: the state of every random stream by name.
         epoch_loss: the objective summed over the rows of the epoch under way, float64.
         best: the best epoch's state dict; None before the first epoch is over.
+        factors: each parameter's learning-rate factor, where an init asked for one other than 1.
     """
 
     progress: Progress
@@ -77,6 +81,7 @@ class TrainingState:
     generators: dict[str, Tensor]
     epoch_loss: Tensor
     best: dict[str, Tensor] | None = None
+    factors: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it as a new folder, which appears whole or not at all.
@@ -124,8 +129,8 @@ class TrainingState:
         """
         try:
             manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-            if manifest["format"] != FORMAT:
-                raise CheckpointDamaged(f"{folder}: format {manifest['format']} is not {FORMAT}")
+            if manifest["format"] not in READABLE:
+                raise CheckpointDamaged(f"{folder}: format {manifest['format']} is none of {READABLE}")
             if _sha256(folder / STATE_FILE) != manifest["sha256"]:
                 raise CheckpointDamaged(f"{folder}: {STATE_FILE} is not what was written")
             stored = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)

@@ -29,6 +29,13 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "penalties": [{"name": "activity_l1", "rate": 0.01}],
     },
     "muon": {"optimizer": "muon"},
+    "lbfgs, masking, variational": {
+        "optimizer": {"name": "lbfgs", "iterations": 3},
+        "corruption": {"name": "masking", "share": 0.3},
+        "schedule": "constant",
+        "architecture": {"code": {"name": "variational", "size": 3}},
+    },
+    "soap": {"optimizer": {"name": "soap", "every": 2}},
     "plateau": {"schedule": {"name": "plateau", "patience": 1, "threshold": 0.2}},
     "noise and batch norm": {
         "corruption": {"name": "gaussian", "std": 0.3},

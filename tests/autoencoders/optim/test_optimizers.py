@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from autoencoders.optim import optimizers, rate_of, set_rate
+from autoencoders.errors import SpecRefused
+from autoencoders.optim import numbers_kept, optimizers, rate_of, set_rate
 from autoencoders.optim.muon import Muon, split_matrices
 from autoencoders.optim.optimizers import ramped_momentum
 from tests.autoencoders import tiny
@@ -26,7 +27,11 @@ CHOICES: list[dict[str, Any]] = [
     {"name": "rmsprop", "learning_rate": 0.005},
     {"name": "adagrad", "learning_rate": 0.1},
     {"name": "muon", "learning_rate": 0.02, "other_rate": 0.02},
+    {"name": "lbfgs"},
+    {"name": "soap", "learning_rate": 0.02},
 ]
+ONE_LENGTH_FOR_ALL = {"lbfgs"}
+STEPS_BEFORE_A_MOVE = {"soap": 1}
 EVERY_OPTIMIZER = pytest.mark.parametrize(
     "word", CHOICES, ids=lambda word: "-".join(str(v) for v in word.values())
 )
@@ -111,13 +116,20 @@ def test_a_run_that_is_saved_and_loaded_goes_on_bit_for_bit(word: Any) -> None:
 
 @EVERY_OPTIMIZER
 def test_a_factor_scales_a_parameter_s_rate_and_no_other(word: Any) -> None:
+    if word["name"] in ONE_LENGTH_FOR_ALL:
+        with pytest.raises(SpecRefused, match="needs another optimizer"):
+            make(word, Bowl(), {"first": 0.5})
+        return
     moves = []
     for factors in ({}, {"first": 0.5}):
         bowl = Bowl()
         before = {name: parameter.detach().clone() for name, parameter in bowl.named_parameters()}
-        step(make(word, bowl, factors), bowl)
+        optimizer = make(word, bowl, factors)
+        for _ in range(STEPS_BEFORE_A_MOVE.get(word["name"], 0) + 1):
+            step(optimizer, bowl)
         moves.append({name: parameter.detach() - before[name] for name, parameter in bowl.named_parameters()})
     plain, factored = moves
+    assert all(move.abs().max() > 1e-4 for move in plain.values())
     torch.testing.assert_close(factored["first"], 0.5 * plain["first"], rtol=1e-3, atol=1e-6)
     for name in ("vector", "between", "last"):
         torch.testing.assert_close(factored[name], plain[name])
@@ -125,7 +137,7 @@ def test_a_factor_scales_a_parameter_s_rate_and_no_other(word: Any) -> None:
 
 @EVERY_OPTIMIZER
 def test_the_schedule_s_factor_reaches_every_group(word: Any) -> None:
-    optimizer = make(word, Bowl(), {"first": 0.5})
+    optimizer = make(word, Bowl(), {} if word["name"] in ONE_LENGTH_FOR_ALL else {"first": 0.5})
     full = [group["lr"] for group in optimizer.param_groups]
     set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25 * rate for rate in full]
@@ -149,6 +161,25 @@ def test_rates_still_move_after_a_state_was_loaded(word: Any) -> None:
 def test_the_word_is_written_as_it_is_read(word: Any) -> None:
     choice = optimizers.choose(word)
     assert optimizers.choose(choice.model_dump(mode="json")) == choice
+
+
+def _numbers(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel()
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()
+    return sum(_numbers(part) for part in parts)
+
+
+@EVERY_OPTIMIZER
+def test_it_keeps_as_many_numbers_as_it_says(word: Any) -> None:
+    square = nn.Linear(40, 40, bias=False)
+    data = torch.randn(64, 40, generator=torch.Generator().manual_seed(0))
+    optimizer = make(word, square)
+    for _ in range(30):
+        step(optimizer, lambda: (square(data) - data.roll(1, 0)).square().mean().sqrt())
+    kept = _numbers(optimizer.state_dict()) / square.weight.numel()
+    # Counts of steps are beside the point, and SOAP's matrices are larger where a weight is not square.
+    assert -0.01 < numbers_kept(optimizers.choose(word)) - kept < 4.01
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "nesterov", "adagrad"])
@@ -199,3 +230,63 @@ def test_a_net_without_hidden_matrices_is_trained_by_adamw_alone() -> None:
     assert isinstance(optimizer, Muon)
     before = step(optimizer, lambda: linear(torch.ones(1, 3)).square().sum())
     assert step(optimizer, lambda: linear(torch.ones(1, 3)).square().sum()) < before
+
+
+class Valley(nn.Module):
+    """A quadratic of which one direction is a hundred times as steep as another, for one batch of targets."""
+
+    def __init__(self, features: int = 10) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(features))
+        self.steepness = torch.logspace(0, 2, features)
+
+    def loss(self, target: Tensor) -> Tensor:
+        return (self.steepness * (self.place - target).square()).sum()
+
+
+def test_lbfgs_solves_a_quadratic_of_ten_directions_in_four_steps() -> None:
+    valley, target = Valley(), torch.linspace(-1, 1, 10)
+    optimizer = make({"name": "lbfgs", "iterations": 10}, valley)
+    losses = [step(optimizer, lambda: valley.loss(target)) for _ in range(5)]
+    assert losses[-1] < 1e-6 * losses[0]
+
+
+def test_lbfgs_learns_no_curvature_from_the_difference_of_two_batches() -> None:
+    valley, draws = Valley(), torch.Generator().manual_seed(3)
+    optimizer = make("lbfgs", valley)
+    for _ in range(12):
+        target = torch.randn(10, generator=draws)
+        step(optimizer, lambda target=target: valley.loss(target))  # type: ignore[misc]
+        state = optimizer.state[valley.place]
+        for move, difference in zip(state["old_stps"], state["old_dirs"], strict=True):
+            # float32 differences of gradients of up to some 400.
+            torch.testing.assert_close(difference, 2 * valley.steepness * move, rtol=1e-3, atol=1e-3)
+    assert len(optimizer.state[valley.place]["old_stps"]) == 10
+
+
+def test_lbfgs_never_ends_a_batch_above_where_it_began_it() -> None:
+    model, loss = net_and_loss()
+    optimizer = make("lbfgs", model)
+    for _ in range(20):
+        before = step(optimizer, loss)
+        assert float(loss().detach()) <= before
+
+
+def test_soap_s_axes_follow_the_gradients() -> None:
+    linear, draws = nn.Linear(6, 4, bias=False), torch.Generator().manual_seed(0)
+    old, new = (torch.linalg.qr(torch.randn(6, 6, generator=draws))[0] for _ in range(2))
+    spread = torch.randn(64, 6, generator=draws) * torch.logspace(0, -2, 6)
+    optimizer = make({"name": "soap", "every": 1, "learning_rate": 1e-4}, linear)
+    for axes, steps in ((old, 1), (new, 100)):
+        inputs = spread @ axes.t()
+        for _ in range(steps):
+            step(optimizer, lambda inputs=inputs: linear(inputs).square().sum(1).mean())  # type: ignore[misc]
+        basis = optimizer.state[linear.weight]["Q"][1]
+        assert torch.dot(basis[:, 0], axes[:, 0]).abs() > 0.95
+
+
+def test_soap_keeps_the_axes_of_a_side_that_is_too_long() -> None:
+    linear = nn.Linear(6, 4)
+    optimizer = make({"name": "soap", "largest": 5}, linear)
+    step(optimizer, lambda: linear(torch.ones(2, 6)).square().sum())
+    assert [len(basis) for basis in optimizer.state[linear.weight]["Q"]] == [4, 0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 from autoencoders.errors import TrainingDiverged
 from autoencoders.events import Checkpoint, Epoch, Event, Finished, Step
 from autoencoders.objective import Objective
-from autoencoders.training import HeldOut, evaluate
+from autoencoders.optim import schedules
+from autoencoders.training import Batches, HeldOut, evaluate, train
 from tests.autoencoders import tiny
 from tests.autoencoders.tiny import Clock, Training
 
@@ -193,6 +196,33 @@ def test_clipping_bounds_a_step() -> None:
         moves.append(math.sqrt(sum(float((after[name] - before[name]).square().sum()) for name in after)))
     assert moves[1] == pytest.approx(1e-4, rel=1e-3)
     assert moves[0] > 0.01
+
+
+class Twice(torch.optim.SGD):
+    """Looks twice at every batch from one place, and stays there."""
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        super().__init__([{"params": list(parameters), "base_rate": 0.0}], lr=0.0)
+        self.looks: list[tuple[float, float]] = []
+
+    def step(self, closure: Any = None) -> Any:
+        """The loss of the first look."""
+        first, second = closure(), closure()
+        self.looks.append((float(first), float(second)))
+        return first
+
+
+def test_an_optimizer_that_looks_twice_sees_the_same_noise_and_the_next_step_other_noise() -> None:
+    model, data = tiny.model(code={"name": "variational", "size": 3}), tiny.rows(64)
+    batches = Batches(data, tiny.identity(), batch_size=64, seed=0)
+    optimizer = Twice(model.parameters())
+    held_out = HeldOut(data, tiny.identity())
+    schedule = schedules.call(schedules.choose("constant"), 4)
+    list(train(model, Objective("mse"), optimizer, schedule, batches, held_out=held_out, epochs=4))
+    assert all(first == second for first, second in optimizer.looks)
+    # Another order of the same rows alone moves the loss by rounding.
+    firsts = [first for first, _ in optimizer.looks]
+    assert min(abs(a - b) for a, b in pairwise(firsts)) > 1e-4 * firsts[0]
 
 
 def test_bfloat16_trains_float32_weights_to_nearly_the_same_error() -> None:
