@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +11,18 @@ from torch import nn
 from autoencoders.data.dataset import Dataset, Facts
 from autoencoders.data.moments import FeatureStatistics
 from autoencoders.data.scaling import Affine, fit_scaling, scaled_range
+from autoencoders.diagnostics import Plan
 from autoencoders.models import Autoencoder, architectures
 from autoencoders.objective import Objective
-from autoencoders.optim import Schedule, optimizers, schedules
+from autoencoders.optim import NO_FACTORS, Schedule, numbers_kept, optimizers, schedules
 from autoencoders.spec import Spec
+from autoencoders.training.batches import steps_per_epoch
 
 FLOAT32_BYTES = 4
+TRIAL_OPERATIONS = 1.5e12
+"""What a diagnosis may spend on its trial: about half a minute of one core."""
+CLOSURES = 20
+"""How often an optimizer that searches along a line looks at a batch, at the most."""
 
 
 def model(spec: Spec, facts: Facts) -> Autoencoder:
@@ -46,10 +53,12 @@ def objective(spec: Spec, facts: Facts, statistics: FeatureStatistics | None = N
     )
 
 
-def optimizer(spec: Spec, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over the module's trainable parameters."""
+def optimizer(
+    spec: Spec, module: nn.Module, factors: Mapping[str, float] = NO_FACTORS
+) -> torch.optim.Optimizer:
+    """The optimizer over the module's trainable parameters, each at its own factor of the learning rate."""
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    made: torch.optim.Optimizer = optimizers.call(spec.optimizer, named)
+    made: torch.optim.Optimizer = optimizers.call(spec.optimizer, named, factors)
     return made
 
 
@@ -63,6 +72,25 @@ def affine(spec: Spec, dataset: Dataset) -> Affine:
     """The scaling fitted to the dataset's training rows."""
     assert spec.scaling is not None, "a resolved spec names its scaling"
     return fit_scaling(spec.scaling, dataset.moments.statistics, dataset.facts)
+
+
+def plan(spec: Spec, dataset: Dataset, built: Autoencoder, factors: Mapping[str, float] = NO_FACTORS) -> Plan:
+    """How the spec will train this model on this dataset, as a diagnosis needs to know it."""
+    training = spec.training
+    steps = training.epochs * steps_per_epoch(len(dataset.training), training.batch_size)
+    looks = CLOSURES if optimizers[spec.optimizer.name].traits.get("closure") else 1
+    a_step = 6.0 * training.batch_size * looks * sum(layer.products for layer in built.layers())
+    return Plan(
+        objective=objective(spec, dataset.facts, dataset.moments.statistics),
+        optimizer=lambda module: optimizer(spec, module, factors),
+        schedule=schedule(spec, steps),
+        steps=steps,
+        batch_size=training.batch_size,
+        seed=training.seed,
+        precision=training.precision,
+        clip_norm=training.clip_norm,
+        affordable=int(TRIAL_OPERATIONS / a_step),
+    )
 
 
 @dataclass(frozen=True)
@@ -84,15 +112,16 @@ def estimate(spec: Spec, facts: Facts, *, window_bytes: int) -> Estimate:
     """Size a training without building it: the model lives on torch's meta device, which holds no numbers."""
     with torch.device("meta"):
         built = model(spec, facts)
-        state_per_parameter = 2 if optimizers[spec.optimizer.name].traits.get("moments", 2) else 0
+    state_per_parameter = numbers_kept(spec.optimizer)
     parameters = sum(parameter.numel() for parameter in built.parameters())
     layers = built.layers()
     hidden = sum(layer.outputs for layer in layers)
     rows = min(spec.training.batch_size, facts.training_rows)
     window = min(window_bytes, facts.training_rows * facts.features * FLOAT32_BYTES)
+    # Of each number that a layer yields: before and after the activation, a gradient; two more with a norm.
+    copies = 5 if any(layer.normed for layer in layers) else 3
     # Weights, gradients, best epoch's copy and a checkpoint on its way out, besides the optimizer's moments.
-    memory = (
-        FLOAT32_BYTES * parameters * (4 + state_per_parameter) + window + 3 * FLOAT32_BYTES * rows * hidden
-    )
+    numbers = parameters * (4 + state_per_parameter) + copies * rows * hidden
+    memory = FLOAT32_BYTES * numbers + window
     products = sum(layer.products for layer in layers)
     return Estimate(parameters, memory, 6.0 * products * facts.training_rows * spec.training.epochs)

@@ -53,6 +53,15 @@ class Initialised(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Diagnosed(Event):
+    """What the initialised model shows before its first step, and what is forecast of its training."""
+
+    type: ClassVar[str] = "diagnosis"
+
+    diagnosis: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step(Event):
     """Training progress between epochs; `loss` is the objective's mean over the rows since the last one."""
 

@@ -21,15 +21,19 @@ from torch import Tensor
 
 from autoencoders import build, bundle
 from autoencoders.bundle import BundleManifest, Metrics
-from autoencoders.data.arrays import stream
+from autoencoders.data.arrays import Array, stream
 from autoencoders.data.baselines import mean_error, pca_error
 from autoencoders.data.dataset import Dataset
+from autoencoders.diagnostics import Diagnosis, Yardsticks, diagnose, look, measure
 from autoencoders.errors import AutoencoderError
-from autoencoders.events import Event, Finished
-from autoencoders.init import InitContext, initialize
+from autoencoders.events import Diagnosed, Event, Finished, Initialised
+from autoencoders.init import Earlier, InitContext, initialize
 from autoencoders.spec import Spec
 from autoencoders.training import Batches, HeldOut, Requests, TrainingState, evaluate, row_errors, train
 from autoencoders.training.aligned import aligned
+
+DIAGNOSED_ROWS = 2_000
+"""The most rows that a diagnosis looks at, held-out ones included."""
 
 
 class Unfinished(AutoencoderError):
@@ -48,12 +52,16 @@ class Experiment:
         earlier: the folder of an earlier model by the name that an init gives.
         checkpoint_seconds: the least time between checkpoints that nobody asked for.
         clock: seconds that only go forward.
+        diagnose: whether `run` looks at the initialised model before the first step; the training is the same
+            to the last bit either way.
+        most_rows: the most training rows that an initialisation may look at; None for all.
 
     Attributes:
         model: the model, whose weights are the best epoch's once `Finished` has been yielded.
         affine: the scaling, fitted to the training rows.
         metrics: what held-out rows show of the best weights; None before `Finished`.
         scores: each held-out row's squared error in the order of `dataset.held_out`; empty before `Finished`.
+        factors: each parameter's learning-rate factor, where the init asked for one.
 
     Raises:
         SpecRefused: the spec cannot be built for this dataset.
@@ -69,6 +77,8 @@ class Experiment:
         earlier: Callable[[str], Path] | None = None,
         checkpoint_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        diagnose: bool = True,
+        most_rows: int | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -79,8 +89,9 @@ class Experiment:
         self.model = build.model(self.spec, dataset.facts).to(self.device)
         self.metrics: Metrics | None = None
         self.scores: npt.NDArray[np.float32] = np.empty(0, np.float32)
+        self.factors: dict[str, float] = {}
         self._checkpoint_seconds, self._clock = checkpoint_seconds, clock
-        self._requests = Requests()
+        self._requests, self._diagnose, self._most_rows = Requests(), diagnose, most_rows
 
     @cached_property
     def baselines(self) -> dict[str, float | None]:
@@ -106,12 +117,36 @@ class Experiment:
             TrainingDiverged: the loss left the finite numbers, or the error ran away.
         """
         if resume is None:
-            yield from self._initialise()
-        held_out = HeldOut(self.dataset.held_out, self.affine, self.device)
+            yield from self.initialise()
+            if self._diagnose:
+                yield Diagnosed(diagnosis=self.diagnose().to_json())
+        else:
+            self.factors = dict(resume.factors)
+        held_out = HeldOut(self.dataset.held_out, self.affine, self.device, widest=self.model.widest)
         for event in self._train(held_out, resume):
             if isinstance(event, Finished):
                 self._look_at_the_best(held_out)
             yield event
+
+    def diagnose(self, rows: int = DIAGNOSED_ROWS) -> Diagnosis:
+        """Look at the model, try its training on a copy, and forecast it.
+
+        A quarter of the `rows` are held-out ones. The model and the streams of its training stay untouched.
+        """
+        plan = build.plan(self.spec, self.dataset, self.model, self.factors)
+        return diagnose(self.model, plan, *self._rows_to_look_at(rows), clock=self._clock)
+
+    def look(self, rows: int = DIAGNOSED_ROWS) -> Diagnosis:
+        """Look at the model as it is now, without a trial and a verdict."""
+        objective = build.objective(self.spec, self.dataset.facts, self.dataset.moments.statistics)
+        sample = self._rows_to_look_at(rows)
+        return look(self.model, objective, *sample, seed=self.spec.training.seed, clock=self._clock)
+
+    def _rows_to_look_at(self, count: int) -> tuple[Tensor, Tensor, Yardsticks]:
+        rows = self._sample(self.dataset.training, max(1, count - count // 4))
+        held_out = self._sample(self.dataset.held_out, max(1, count // 4))
+        yardsticks = measure(rows, held_out, self._mean_row(), self.model.code_size, self.baselines)
+        return rows, held_out, yardsticks
 
     def save(self, folder: Path) -> BundleManifest:
         """Write the trained model's folder.
@@ -133,28 +168,49 @@ class Experiment:
             dataset_sha256=self.dataset.manifest.sha256,
         )
 
-    def _initialise(self) -> Iterator[Event]:
+    def initialise(self) -> Iterator[Event]:
+        """Give the model its first weights; `run` does so itself where it does not resume."""
         began = self._clock()
-        mean = self.affine.apply(self.dataset.moments.mean[None])[0]
-        context = InitContext(
-            seed=self.spec.training.seed,
-            facts=self.dataset.facts,
-            rows=self._some_rows,
-            data_mean=torch.from_numpy(mean).to(self.device),
-            clock=self._clock,
-        )
-        yield from initialize(self.model, self.spec.init, context)
+        self.factors = {}
+        for event in initialize(self.model, self.spec.init, self._context()):
+            if isinstance(event, Initialised):
+                self.factors |= event.detail.get("rates", {})
+            yield event
         if self._clock() - began > self._checkpoint_seconds:
             # What took long must not be done again by the next worker.
             self._requests.checkpoint = True
 
+    def _context(self) -> InitContext:
+        statistics = self.dataset.moments.statistics
+        spread = (statistics.std * self.affine.factor).astype(np.float32)
+        return InitContext(
+            seed=self.spec.training.seed,
+            facts=self.dataset.facts,
+            rows=self._some_rows,
+            data_mean=self._mean_row(),
+            data_variance=torch.from_numpy(spread).to(self.device).square(),
+            optimizer=self.spec.optimizer,
+            earlier=None if self.earlier is None else self._earlier_model,
+            clock=self._clock,
+        )
+
+    def _earlier_model(self, source: str) -> Earlier:
+        assert self.earlier is not None, "asked for only where there is one"
+        found = bundle.load(self.earlier(source), self.device)
+        return Earlier(found.model, found.facts.shape)
+
     def _some_rows(self, count: int) -> Tensor:
         """The same training rows each time, scaled: a sample where there are more than `count`."""
-        rows = self.dataset.training
+        return self._sample(self.dataset.training, min(count, self._most_rows or count))
+
+    def _sample(self, rows: Array, count: int) -> Tensor:
         if count < len(rows):
             drawn = stream(self.spec.training.seed, "init", "rows").choice(len(rows), count, replace=False)
             rows = rows[np.sort(drawn)]
         return aligned(self.affine.apply(rows), self.device)
+
+    def _mean_row(self) -> Tensor:
+        return torch.from_numpy(self.affine.apply(self.dataset.moments.mean[None])[0]).to(self.device)
 
     def _train(self, held_out: HeldOut, resume: TrainingState | None) -> Iterator[Event]:
         spec, plan = self.spec, self.spec.training
@@ -164,7 +220,7 @@ class Experiment:
         return train(
             self.model,
             build.objective(spec, self.dataset.facts, self.dataset.moments.statistics),
-            build.optimizer(spec, self.model),
+            build.optimizer(spec, self.model, self.factors),
             build.schedule(spec, plan.epochs * batches.per_epoch),
             batches,
             held_out=held_out,
@@ -178,6 +234,7 @@ class Experiment:
             clock=self._clock,
             requests=self._requests,
             resume=resume,
+            factors=self.factors,
         )
 
     def _look_at_the_best(self, held_out: HeldOut) -> None:

@@ -6,7 +6,7 @@ depends on the data; `check` refuses what cannot be built for them, naming the f
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import torch
 from pydantic import (
@@ -43,6 +43,10 @@ FAMILIES: dict[str, Catalog[Any]] = {
 """Every catalog of the house by its plural, as `GET /v1/catalog/{family}` names it."""
 
 
+# Under a name of its own: inside of the class, `penalties` is the field's default.
+Penalty: TypeAlias = Annotated[Choice, penalties]
+
+
 class Part(BaseModel):
     """Any part of a spec: frozen, and strict about what it does not know."""
 
@@ -58,7 +62,7 @@ class ObjectivePart(Part):
     )
     corruption: Annotated[Choice, corruptions] = "none"  # type: ignore[assignment]  # validated to a choice
     augmentation: Annotated[Choice, augmentations] = "none"  # type: ignore[assignment]  # validated to a choice
-    penalties: tuple[Annotated[Choice, penalties], ...] = ()
+    penalties: tuple[Penalty, ...] = ()
 
 
 class EarlyStopping(Part):
@@ -137,6 +141,8 @@ class Spec(Part):
         problems = [
             *_loss_problems(self, facts),
             *_augmentation_problems(self, facts),
+            *_penalty_problems(self),
+            *_clipping_problems(self),
             *_model_problems(self, facts),
         ]
         if problems:
@@ -187,6 +193,28 @@ def _augmentation_problems(spec: Spec, facts: Facts) -> list[Problem]:
         (
             ("objective", "augmentation"),
             f"{augmentation.name!r} needs rows that are images; these have shape {facts.shape}",
+        )
+    ]
+
+
+def _penalty_problems(spec: Spec) -> list[Problem]:
+    code = spec.architecture.parameters()["code"].name
+    reasons = [penalties[penalty.name].traits.get("unsuited", {}) for penalty in spec.objective.penalties]
+    return [
+        (("objective", "penalties", str(place)), f"{spec.objective.penalties[place].name!r} {reason[code]}")
+        for place, reason in enumerate(reasons)
+        if code in reason
+    ]
+
+
+def _clipping_problems(spec: Spec) -> list[Problem]:
+    if spec.training.clip_norm is None or not optimizers[spec.optimizer.name].traits.get("closure"):
+        return []
+    return [
+        (
+            ("training", "clip_norm"),
+            f"{spec.optimizer.name!r} searches along a line, for which a gradient must be that of the loss: "
+            "it cannot be clipped",
         )
     ]
 

@@ -5,10 +5,10 @@ package imports every module in it: a file that defines a word is all that the w
 """
 
 from autoencoders.init.apply import initialize
-from autoencoders.init.context import InitContext, NeedsRows
+from autoencoders.init.context import Earlier, InitContext, NeedsRows
 from autoencoders.init.lift import InitChoice, inits
 from autoencoders.init.plan import InitParts, InitPlan
 
 inits.discover(__name__, __path__)
 
-__all__ = ["InitChoice", "InitContext", "InitParts", "InitPlan", "NeedsRows", "initialize", "inits"]
+__all__ = ["Earlier", "InitChoice", "InitContext", "InitParts", "InitPlan", "NeedsRows", "initialize", "inits"]

@@ -84,7 +84,9 @@ def predict_mean(model: Autoencoder, layer: Layer, context: InitContext) -> None
     """
     if layer.bias is None:
         return
-    target = mean_logits(model, context.mean()).to(layer.bias)
+    # A channel of an image has one bias for all of its pixels.
+    mean = context.mean().view(layer.units, -1).mean(dim=1)
+    target = mean_logits(model, mean).to(layer.bias)
     if context.rows is None:
         layer.bias.copy_(target)
     else:

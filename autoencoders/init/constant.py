@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoencoders.init.context import InitContext
 from autoencoders.init.lift import inits
@@ -34,8 +34,21 @@ def constant(
     weight.fill_(value)
 
 
+def middle_tap(weight: Tensor) -> Tensor:
+    """The part `[units, inputs]` of a weight that reads an image's own place; a linear map's is all of it.
+
+    It is the tap of the padding, `(kernel - 1) // 2`: with a stride, output `i` reads input `stride * i`, and
+    a transposed convolution puts input `i` at output `stride * i`. So the two are adjoint, at any kernel.
+    """
+    return (
+        weight if weight.ndim == 2 else weight[:, :, (weight.shape[2] - 1) // 2, (weight.shape[3] - 1) // 2]
+    )
+
+
 @inits.per_weight(
-    "identity", formula="W[i, j] = gain if i = j else 0", reference="Le, Jaitly and Hinton, 2015"
+    "identity",
+    formula="W[i, j] = gain if i = j else 0; in a convolution at the tap (kernel - 1) // 2, 0 at the others",
+    reference="Le, Jaitly and Hinton, 2015",
 )
 def identity(
     weight: Tensor,
@@ -44,5 +57,10 @@ def identity(
     *,
     gain: Value = 1.0,
 ) -> None:
-    """The identity map, cut or padded with zeros where the layer is not square."""
-    nn.init.eye_(weight).mul_(gain)
+    """The identity map, cut or padded with zeros where the layer is not square.
+
+    A convolution passes each channel's own pixel on, the first of every `stride`; a transposed one puts it
+    back there and leaves the pixels between them dark.
+    """
+    weight.zero_()
+    middle_tap(weight).fill_diagonal_(gain)

@@ -14,11 +14,26 @@ from autoencoders.errors import AutoencoderError
 from autoencoders.randomness import generator
 
 if TYPE_CHECKING:
+    from autoencoders.catalog import Choice
     from autoencoders.data.manifest import Facts
+    from autoencoders.models.autoencoder import Autoencoder
 
 
 class NeedsRows(AutoencoderError):
     """An init that looks at the data was given none."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier model from which weights may be taken.
+
+    Attributes:
+        model: as its training left it; only read.
+        shape: of one of its rows.
+    """
+
+    model: Autoencoder
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +45,9 @@ class InitContext:
         facts: the dataset's shape and counts, if there is one.
         rows: up to so many training rows, flat and in scaled units, when an init asks for them.
         data_mean: the mean of the scaled training rows, if it is known without reading them.
+        data_variance: their variance about it, feature by feature, if that is known too.
+        optimizer: what will train the model; `adam` where nothing is said.
+        earlier: the earlier model that `name@3` means.
         clock: seconds that only go forward, for the events.
     """
 
@@ -37,6 +55,9 @@ class InitContext:
     facts: Facts | None = None
     rows: Callable[[int], Tensor] | None = None
     data_mean: Tensor | None = None
+    data_variance: Tensor | None = None
+    optimizer: Choice | None = None
+    earlier: Callable[[str], Earlier] | None = None
     clock: Callable[[], float] = time.perf_counter
 
     def stream(self, *names: str | int) -> torch.Generator:
@@ -63,3 +84,13 @@ class InitContext:
             NeedsRows: there is neither a mean nor data.
         """
         return self.data_mean.float() if self.data_mean is not None else self.batch(count).mean(dim=0)
+
+    def second_moment(self, count: int = 10_000) -> Tensor:
+        """The mean square of each feature of the scaled training rows, estimated where it is not known.
+
+        Raises:
+            NeedsRows: its parts are not known and there is no data.
+        """
+        if self.data_mean is not None and self.data_variance is not None:
+            return self.data_mean.float().square() + self.data_variance.float()
+        return self.batch(count).square().mean(dim=0)

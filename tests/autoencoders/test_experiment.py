@@ -60,6 +60,21 @@ def test_a_spec_that_does_not_fit_the_dataset_is_refused(dataset: Dataset) -> No
         experiment(dataset, objective={"augmentation": "flip"})
 
 
+def test_a_gradient_that_a_line_search_follows_cannot_be_clipped(dataset: Dataset) -> None:
+    clipped = {**SPEC["training"], "clip_norm": 1.0}
+    experiment(dataset, training=clipped)
+    with pytest.raises(SpecRefused, match="searches along a line") as refused:
+        experiment(dataset, optimizer="lbfgs", training=clipped)
+    assert [where for where, _ in refused.value.problems] == [("training", "clip_norm")]
+
+
+def test_lbfgs_trains_an_init_that_asks_for_factors_without_them(dataset: Dataset) -> None:
+    made = experiment(
+        dataset, optimizer="lbfgs", init="spectral_mup", training={**SPEC["training"], "epochs": 1}
+    )
+    assert isinstance(list(made.run())[-1], Finished)
+
+
 def test_the_same_seed_gives_the_same_model_and_another_one_another(dataset: Dataset) -> None:
     weights = []
     for seed in (0, 0, 1):

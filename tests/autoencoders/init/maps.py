@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,3 +66,45 @@ def through(layer: Layer, weight: Tensor, read: Tensor) -> Tensor:
         padding=module.padding,
         output_padding=module.output_padding,
     )
+
+
+def outputs_follow(
+    trial: Trial,
+    variances: Callable[[Layer], Tensor],
+    *,
+    spread: float = 2.0,
+    slack: float = 0.0,
+    heavy: bool = False,
+) -> None:
+    """Check that what each layer yields has the second moment that its input and its weights' variances give.
+
+    Over draws of uncorrelated weights that is the same map of the squared input with each weight replaced by
+    its variance: so fans, strides, edges and transposition are all in it. Units are the independent samples,
+    pooled over seeds, more of them where channels are few; biases are left out.
+
+    Args:
+        trial: the init and the net.
+        variances: of each weight of a layer, in the layer's layout.
+        spread: the variance of one unit's mean square over its mean squared, 2 if it is a normal square.
+        slack: what is allowed on top, relatively.
+        heavy: whether a few units may hold most of what there is, as with sparse weights on sparse codes.
+    """
+    ratios: dict[str, list[Tensor]] = {}
+    for seed in range(16 if "convolutional" in trial.model.architecture else 4):
+        again = Trial(trial.choice, trial.name, seed, trial.options)
+        seen = passed_through(again)
+        for layer, _weight in again.weights():
+            if spectral(layer):
+                continue
+            read, out = seen[layer.name]
+            expected = through(layer, variances(layer), read.square()).mean()
+            found = without_bias(layer, out).square().transpose(0, 1).flatten(1).mean(dim=1)
+            ratios.setdefault(layer.name, []).append(found / expected)
+    for name, parts in ratios.items():
+        every = torch.cat(parts)
+        # Rows and places tell more than one normal square where they differ: the sample's spread is less.
+        deviation = math.sqrt(spread)
+        if len(every) >= 16:
+            deviation = (max if heavy else min)(deviation, float(every.std()))
+        tolerance = 4.5 * deviation / math.sqrt(len(every)) + slack
+        assert abs(float(every.mean()) - 1) < tolerance, (name, float(every.mean()), tolerance)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autoencoders.init import InitChoice, InitContext, initialize, inits
+from autoencoders.init import Earlier, InitChoice, InitContext, initialize, inits
 from autoencoders.layers.norms import norms
 from autoencoders.models import Autoencoder, architectures
+from autoencoders.randomness import stream_seed
 
 NETS: dict[str, dict[str, Any]] = {
     "square": {"shape": (64,), "widths": (64, 64), "code": 64},
@@ -24,6 +26,22 @@ NETS: dict[str, dict[str, Any]] = {
         f"{norm} norm": {"shape": (60,), "widths": (80, 40), "code": 10, "norm": norm}
         for norm in norms.names()
         if norm != "none"
+    },
+    "variational": {"shape": (40,), "widths": (80, 40), "code": {"name": "variational", "size": 6}},
+    "top k": {"shape": (40,), "widths": (60,), "code": {"name": "top_k", "size": 48, "k": 6}},
+    "residual": {"shape": (40,), "name": "dense_residual", "width": 64, "blocks": 3, "code": 8},
+    "normed residual": {
+        **{"shape": (40,), "name": "dense_residual", "width": 64, "blocks": 2, "code": 8},
+        **{"activation": "tanh", "norm": "layer"},
+    },
+    "convolutional": {"shape": (1, 13, 10), "name": "convolutional", "channels": (16, 24), "code": 8},
+    "normed convolutional": {
+        **{"shape": (3, 12, 12), "name": "convolutional", "channels": (12, 16), "kernel": 3, "code": 8},
+        **{"activation": "tanh", "norm": "batch"},
+    },
+    "convolutional residual": {
+        **{"shape": (12, 12), "name": "convolutional_residual", "channels": (12, 16), "blocks": 2},
+        "code": 8,
     },
 }
 """By name: a row's shape, and the architecture's parameters (`dense`, unless `name` says otherwise)."""
@@ -50,9 +68,22 @@ def rows(model: Autoencoder, count: int = 200) -> Tensor:
 
 
 def context(model: Autoencoder, seed: int = 0) -> InitContext:
-    """A context with data."""
+    """A context with data, and with earlier models that are like the new one."""
     data = rows(model)
-    return InitContext(seed=seed, rows=lambda count: data[:count], data_mean=data.mean(dim=0))
+
+    def earlier(source: str) -> Earlier:
+        before = copy.deepcopy(model)
+        drawn = initialize(before, "glorot_normal", InitContext(seed=stream_seed(0, source)))
+        assert list(drawn)
+        return Earlier(before, (model.features,))
+
+    return InitContext(
+        seed=seed,
+        rows=lambda count: data[:count],
+        data_mean=data.mean(dim=0),
+        data_variance=data.var(dim=0, correction=0),
+        earlier=earlier,
+    )
 
 
 def initialised(model: Autoencoder, plan: Any, seed: int = 0) -> dict[str, Tensor]:

@@ -1,0 +1,89 @@
+"""The bounded child process that diagnoses a job which nobody has submitted: `python -m autoencoders.diagnose`.
+
+The request is one JSON object on standard input: `spec`; `folder`, that of a canonical dataset; `rows`, the
+most that are looked at, pretraining included; `threads`; `device`; `earlier`, the folders of earlier models
+by the names that an init gives. The diagnosis is the answer on standard output. What is refused answers
+`{"message", "problems": [{"loc", "msg"}]}` and ends with exit code 3.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from autoencoders.data.dataset import Dataset
+from autoencoders.errors import AutoencoderError, SpecRefused
+from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
+from autoencoders.spec import Spec
+
+REFUSED = 3
+
+
+class DiagnosisRequest(BaseModel):
+    """What the child is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    spec: dict[str, Any]
+    folder: Path
+    rows: PositiveInt = DIAGNOSED_ROWS
+    threads: PositiveInt = 1
+    device: str = "cpu"
+    earlier: dict[str, Path] = {}
+
+
+def answer(request: DiagnosisRequest) -> dict[str, Any]:
+    """Initialise the job's model and diagnose it.
+
+    Raises:
+        ValidationError: the spec knows a word or a parameter that does not exist.
+        SpecRefused: it cannot be built for this dataset.
+        AutoencoderError: anything else about it that is wrong.
+    """
+    experiment = Experiment(
+        Spec.model_validate(request.spec),
+        Dataset.open(request.folder),
+        device=request.device,
+        threads=request.threads,
+        earlier=request.earlier.__getitem__,
+        most_rows=request.rows - request.rows // 4,
+    )
+    for _ in experiment.initialise():
+        pass
+    return experiment.diagnose(request.rows).to_json()
+
+
+def main() -> int:
+    """Answer the request on standard input; the exit code."""
+    try:
+        request = DiagnosisRequest.model_validate_json(sys.stdin.read())
+    except ValidationError as error:
+        return _refuse(f"the request is wrong: {error}")
+    try:
+        found = answer(request)
+    except ValidationError as error:
+        problems = [([str(part) for part in item["loc"]], item["msg"]) for item in error.errors()]
+        return _refuse("the spec is wrong", problems)
+    except SpecRefused as refusal:
+        return _refuse(str(refusal), [(list(loc), message) for loc, message in refusal.problems])
+    except KeyError as error:
+        return _refuse(f"there is no earlier model {error}", [(["init", "source"], "unknown")])
+    except AutoencoderError as error:
+        return _refuse(str(error))
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+def _refuse(message: str, problems: Sequence[tuple[list[str], str]] = ()) -> int:
+    listed = [{"loc": loc, "msg": text} for loc, text in problems]
+    sys.stdout.write(json.dumps({"message": message, "problems": listed}) + "\n")
+    return REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""What an initialised model does before it is trained, and what its job will make of it.
+
+`diagnose` looks at one pass forward and back, at the codes, at the Jacobian and at a short trial on a copy;
+`forecast` makes a verdict of the figures alone.
+"""
+
+from autoencoders.diagnostics.diagnosis import Diagnosis, diagnose, look
+from autoencoders.diagnostics.trial import Plan
+from autoencoders.diagnostics.verdict import Verdict, forecast
+from autoencoders.diagnostics.yardsticks import Yardsticks, measure
+
+__all__ = ["Diagnosis", "Plan", "Verdict", "Yardsticks", "diagnose", "forecast", "look", "measure"]

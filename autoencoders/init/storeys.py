@@ -1,0 +1,67 @@
+"""What greedy pretraining has in common: a net as storeys, each a layer upwards and its mirror downwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoencoders.init.context import InitContext
+from autoencoders.layers.layer import Layer
+from autoencoders.models.autoencoder import Autoencoder
+
+ROWS_BYTES = 512 * 1024 * 1024
+"""What two layers' values of all rows may take: where they would take more, a sample of rows must do."""
+
+CHUNK = 4096
+"""Rows that are passed on at once."""
+
+
+@dataclass(frozen=True)
+class Storey:
+    """A layer of the encoder, or the code layer, and the decoder's layer that undoes it.
+
+    Attributes:
+        up: reads what the storey below yields, or the rows.
+        down: yields a reconstruction of that.
+        first: whether it stands on the rows.
+        owned: the names of the layers that the init may change.
+    """
+
+    up: Layer
+    down: Layer
+    first: bool
+    owned: frozenset[str]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything of it is to be initialised."""
+        return bool(self.owned & {self.up.name, self.down.name})
+
+
+def storeys(model: Autoencoder, layers: Sequence[Layer]) -> list[Storey]:
+    """From the rows upwards to the last storey of which a layer is owned."""
+    every, owned = model.layers(), frozenset(layer.name for layer in layers)
+    pairs = list(zip(every, reversed(every), strict=True))[: len(every) // 2]
+    found = [Storey(up, down, not index, owned) for index, (up, down) in enumerate(pairs)]
+    while found and not found[-1].wanted:
+        found.pop()
+    return found
+
+
+def training_rows(found: Sequence[Storey], context: InitContext, *, at_least: int = 1000) -> Tensor:
+    """All training rows [n, features] in float32, or as many as the storeys' values leave room for.
+
+    Raises:
+        NeedsRows: there is no data.
+    """
+    width = max(storey.up.inputs + storey.up.outputs for storey in found)
+    return context.batch(max(at_least, ROWS_BYTES // (4 * width)))
+
+
+def shuffled(rows: Tensor, batch_size: int, order: torch.Generator) -> Sequence[Tensor]:
+    """The row numbers of an epoch's batches, on the rows' device; every row once."""
+    permutation = torch.randperm(len(rows), generator=order, device="cpu").to(rows.device)
+    return torch.split(permutation, batch_size)
