@@ -4,7 +4,8 @@
 
 Contenders take turns within one run, since the speed of a shared machine drifts: what counts is the median
 over rounds of each round's ratio to the products alone. The net is 784-1000-500-250-30 and its mirror,
-ReLU, squared error, Adam.
+ReLU, squared error, Adam. After it the same for pretraining: one restricted Boltzmann machine of 784-1000
+units, contrastive divergence of one step, batches of 100 (see `rbm.py`), beside scikit-learn's too.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from autoencoders.models import Autoencoder, architectures
 from autoencoders.objective import Objective
 from autoencoders.optim import optimizers, schedules
 from autoencoders.training import Batches, HeldOut, train
+from benchmarks import rbm
 
 WIDTHS = (784, 1000, 500, 250, 30)
 SIZES = (*WIDTHS, *WIDTHS[-2::-1])
@@ -157,16 +159,23 @@ def measure(contenders: dict[str, Iterator[float]], rows: int, rounds: int) -> d
     return speeds
 
 
-def summary(speeds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Medians of speeds and of ratios to the products of the same round."""
-    limit = speeds["products"]
-    return {
-        name: {
-            "samples_per_second": round(statistics.median(found), 1),
-            "of_products": round(statistics.median(a / b for a, b in zip(found, limit, strict=True)), 3),
-        }
-        for name, found in speeds.items()
-    }
+def summary(speeds: dict[str, list[float]], *rivals: str) -> dict[str, dict[str, float]]:
+    """Medians of speeds and of ratios to the products, and to other rivals, of the same round."""
+    found = {}
+    for name, speed in speeds.items():
+        found[name] = {"samples_per_second": round(statistics.median(speed), 1)}
+        for rival in ("products", *rivals):
+            ratios = [one / other for one, other in zip(speed, speeds[rival], strict=True)]
+            found[name][f"of_{rival}"] = round(statistics.median(ratios), 3)
+    return found
+
+
+def show(title: str, found: dict[str, dict[str, float]], write: Callable[[str], None]) -> None:
+    """A table: speeds, and shares of each rival's."""
+    write(title)
+    for name, figures in found.items():
+        shares = "  ".join(f"{value:6.3f} {key}" for key, value in figures.items() if key.startswith("of_"))
+        write(f"  {name:12} {figures['samples_per_second']:9.0f} samples/s  {shares}")
 
 
 def main(write: Callable[[str], None] = print) -> None:
@@ -195,9 +204,11 @@ def main(write: Callable[[str], None] = print) -> None:
         asked.rounds,
     )
     found = summary(speeds)
-    for name, figures in found.items():
-        speed, share = figures["samples_per_second"], figures["of_products"]
-        write(f"{name:10} {speed:9.0f} samples/s {share:6.3f} of the products")
+    show("training", found, write)
+    pretraining_rows = rows[: len(rows) // rbm.BATCH * rbm.BATCH]
+    speeds = measure(rbm.contenders(pretraining_rows), len(pretraining_rows), asked.rounds)
+    pretraining = summary(speeds, "scikit_learn")
+    show("pretraining: one machine, CD-1", pretraining, write)
     RESULTS.mkdir(exist_ok=True)
     report = {
         "data": "given" if asked.data else "random",
@@ -208,6 +219,7 @@ def main(write: Callable[[str], None] = print) -> None:
         "load": os.getloadavg()[0],
         "torch": torch.__version__,
         "contenders": found,
+        "rbm": pretraining,
     }
     (RESULTS / f"training-{asked.precision}.json").write_text(json.dumps(report, indent=1) + "\n")
 

@@ -84,6 +84,17 @@ def train(
 
 
 @app.command()
+def diagnose(
+    spec: Annotated[Path, typer.Argument(help='A job as JSON, such as {"code": 8}.')],
+    data: Annotated[str, typer.Option(help="A file as for `train`, or the name of a built-in sample.")],
+) -> None:
+    """Say what an initialisation does and whether the job will learn, before any training."""
+    from cli.diagnosis import diagnose as run
+
+    run(spec, data)
+
+
+@app.command()
 def settings() -> None:
     """Print every setting, its value and where that comes from; secrets hidden."""
     from cli.environment import read_settings, settings_lines

@@ -27,19 +27,19 @@ def train(spec_file: Path, data_file: Path, out: Path) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # before torch is imported
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise Refused(f"{out} exists already; give another folder with --out")
-    words = _read_json(spec_file)
+    words = read_words(spec_file)
     if not data_file.is_file():
         raise Refused(f"there is no file {data_file}")
     from autoencoders import Experiment
 
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="hourglass-") as scratch:
-        dataset = _read_rows(data_file, Path(scratch) / "dataset")
+        dataset = read_rows(data_file, Path(scratch) / "dataset")
         facts = dataset.facts
         console.print(
             f"{facts.rows:,} rows of shape {list(facts.shape)}, {facts.held_out_rows:,} of them held out"
         )
-        spec = _read_spec(words).resolve(facts)
+        spec = read_spec(words).resolve(facts)
         spec.check(facts)
         experiment = Experiment(spec, dataset)
         _run(experiment, console)
@@ -47,7 +47,12 @@ def train(spec_file: Path, data_file: Path, out: Path) -> None:
         _print_outcome(experiment, out)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_words(file: Path) -> dict[str, Any]:
+    """The words of a spec's file.
+
+    Raises:
+        Refused: it is not there, or not JSON.
+    """
     try:
         words = json.loads(file.read_text())
     except OSError as error:
@@ -57,11 +62,12 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(words, dict):
         raise Refused(f'{file} is not a JSON object, such as {{"code": 8}}')
     # A job's body does as well: what says where its rows come from and where it goes has no meaning here.
-    elsewhere = ("dataset", "model", "labels", "promote")
+    elsewhere = ("dataset", "model", "labels", "promote", "align_to")
     return {name: value for name, value in words.items() if name not in elsewhere}
 
 
-def _read_rows(file: Path, folder: Path) -> Dataset:
+def read_rows(file: Path, folder: Path) -> Dataset:
+    """A file's rows, written to the folder in their canonical form."""
     from autoencoders.data.dataset import Dataset
     from autoencoders.data.options import ReadOptions
     from autoencoders.data.readers import read
@@ -70,7 +76,12 @@ def _read_rows(file: Path, folder: Path) -> Dataset:
     return Dataset.open(folder)
 
 
-def _read_spec(words: dict[str, Any]) -> Spec:
+def read_spec(words: dict[str, Any]) -> Spec:
+    """The spec of these words.
+
+    Raises:
+        Refused: they are not one; says where.
+    """
     from autoencoders import Spec
 
     try:
@@ -81,7 +92,7 @@ def _read_spec(words: dict[str, Any]) -> Spec:
 
 
 def _run(experiment: Experiment, console: Console) -> None:
-    from autoencoders.events import Epoch, Initialised, Log, Step, Warned
+    from autoencoders.events import Diagnosed, Epoch, Initialised, Log, Step, Warned
 
     columns = (
         TextColumn("{task.description}"),
@@ -95,6 +106,8 @@ def _run(experiment: Experiment, console: Console) -> None:
             match event:
                 case Initialised():
                     progress.update(bar, description=f"init {event.word}")
+                case Diagnosed():
+                    console.print(verdict_line(event.diagnosis["verdict"]), markup=False)
                 case Step():
                     progress.update(
                         bar, description=f"epoch {event.epoch + 1}", completed=event.step, total=event.steps
@@ -103,6 +116,12 @@ def _run(experiment: Experiment, console: Console) -> None:
                     progress.update(bar, error=f"held-out error {event.error:.4g}")
                 case Warned() | Log():
                     console.print(event.message)
+
+
+def verdict_line(verdict: dict[str, Any]) -> str:
+    """A verdict in one line: the outlook, its cause and its cure."""
+    said = [str(verdict.get(part) or "") for part in ("outlook", "cause", "cure")]
+    return ": ".join((said[0], "; ".join(part for part in said[1:] if part)))
 
 
 def _print_outcome(experiment: Experiment, out: Path) -> None:

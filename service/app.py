@@ -20,13 +20,24 @@ from service.errors import SettingsRefused
 from service.gateway import Gateway
 from service.limits import BodyLimit, InFlight
 from service.request_ids import RequestIds
-from service.routes import catalog, datasets, events, health, inference, jobs, keys, models, workers
+from service.routes import (
+    catalog,
+    datasets,
+    diagnoses,
+    events,
+    health,
+    inference,
+    jobs,
+    keys,
+    models,
+    workers,
+)
 from service.settings import ServiceSettings
 from service.stream import end
 from store import Caretaker, Store, logs
 
 VERSION = "0.1.0"
-_ROUTES = (health, catalog, datasets, jobs, events, models, inference, workers, keys)
+_ROUTES = (health, catalog, datasets, jobs, events, diagnoses, models, inference, workers, keys)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
@@ -91,7 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     caretaker.start()
     tailer = asyncio.create_task(gateway.tailer.run())
     try:
-        with _streams_end_on_signals(gateway):
+        with _long_answers_end_on_signals(gateway):
             yield
     finally:
         gateway.tailer.close()
@@ -102,8 +113,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _streams_end_on_signals(gateway: Gateway) -> Iterator[None]:
-    """A server that was told to end waits for its connections first: event streams must not keep it."""
+def _long_answers_end_on_signals(gateway: Gateway) -> Iterator[None]:
+    """A server that was told to end waits for its connections first: what takes long must not keep it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -111,7 +122,7 @@ def _streams_end_on_signals(gateway: Gateway) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ending(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(gateway.tailer.close)
+        loop.call_soon_threadsafe(gateway.end_what_lasts)
         earlier = before[signal.Signals(number)]
         if callable(earlier):
             earlier(number, frame)

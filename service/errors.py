@@ -10,14 +10,20 @@ ServiceError
 ├── Busy                  too many requests at once
 ├── TooManyStreams        one caller holds too many event streams
 ├── UnknownContentType    a body of a kind that is not read here
+├── ChildRefused          a bounded child process will not do what it was asked, and says why
+├── ChildFailed           a bounded child process broke, ran out of its limits, or was ended
 ├── ParseFailed           the bounded process that reads uploads broke, or ran out of its limits
+├── DiagnosisFailed       a job cannot be diagnosed within a minute, or within its memory
 └── PreconditionFailed    the resource is not in the state that the request needs
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
+Why = Literal["memory", "time", "size", "stopping", "left", "broke"]
+"""Why a child process has no answer; `left` is that nobody waits for it any more."""
 Place = tuple[str | int, ...]
 
 
@@ -78,8 +84,37 @@ class UnknownContentType(ServiceError):
     """A body of a kind that is not read here."""
 
 
+class ChildRefused(ServiceError):
+    """A bounded child process will not do what it was asked.
+
+    Args:
+        said: its answer, with at least a `message`.
+    """
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        super().__init__(str(said.get("message")))
+        self.said = said
+
+
+class ChildFailed(ServiceError):
+    """A bounded child process broke, ran out of its limits, or was ended.
+
+    Args:
+        why: in one word.
+        last_words: the end of what it wrote to its standard error: for the log, never for a caller.
+    """
+
+    def __init__(self, why: Why, last_words: str = "") -> None:
+        super().__init__(f"the child process failed: {why}")
+        self.why, self.last_words = why, last_words
+
+
 class ParseFailed(ServiceError):
     """The bounded process that reads uploads broke, or ran out of memory or time."""
+
+
+class DiagnosisFailed(ServiceError):
+    """A job cannot be diagnosed within a minute, or within the memory that a diagnosis may use."""
 
 
 class PreconditionFailed(ServiceError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from anyio import CapacityLimiter
+
 from service.auth import Gatekeeper
 from service.children import Bounds, Children
 from service.serving.engine import Engine
@@ -20,7 +22,9 @@ class Gateway:
     settings: ServiceSettings
     store: Store
     gatekeeper: Gatekeeper
-    children: Children
+    parsers: Children
+    diagnosers: Children
+    waiting: CapacityLimiter
     tailer: Tailer
     engine: Engine
 
@@ -31,7 +35,10 @@ class Gateway:
             settings=settings,
             store=store,
             gatekeeper=Gatekeeper(store, settings),
-            children=Children(settings.parse_processes),
+            parsers=Children(settings.parse_processes),
+            diagnosers=Children(settings.diagnose_processes),
+            # As many wait for a diagnosis as are being made: their threads are none of other routes'.
+            waiting=CapacityLimiter(2 * settings.diagnose_processes),
             tailer=Tailer(
                 store,
                 streams_per_caller=settings.streams_per_caller,
@@ -48,8 +55,13 @@ class Gateway:
             file_bytes=self.settings.upload_limit_bytes * 2,
         )
 
+    def end_what_lasts(self) -> None:
+        """End streams and diagnoses, for which a server that was told to end would wait."""
+        self.tailer.close()
+        self.diagnosers.close()
+
     def close(self) -> None:
         """End streams, children and threads; the store is closed by whoever opened it."""
-        self.tailer.close()
-        self.children.close()
+        self.end_what_lasts()
+        self.parsers.close()
         self.engine.close()

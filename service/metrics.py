@@ -33,6 +33,15 @@ uploads = Counter(
     "hourglass_uploads_total", "Datasets asked for, by outcome.", ["outcome"], registry=registry
 )
 upload_bytes = Counter("hourglass_upload_bytes_total", "Bytes of uploads received.", registry=registry)
+diagnoses = Counter(
+    "hourglass_diagnoses_total", "Diagnoses asked for, by outcome.", ["outcome"], registry=registry
+)
+diagnosis_seconds = Histogram(
+    "hourglass_diagnosis_seconds",
+    "Seconds that a diagnosis took, its process and all.",
+    buckets=(1, 2, 4, 8, 15, 30, 60),
+    registry=registry,
+)
 inference_rows = Counter(
     "hourglass_inference_rows_total", "Rows that went through a model.", ["action"], registry=registry
 )

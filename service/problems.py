@@ -57,6 +57,7 @@ KINDS: dict[type[Exception], Kind] = {
     ValidationError: Kind(422, "invalid", "The request does not fit its schema"),
     DataRefused: Kind(422, "data-refused", "The data cannot become a dataset"),
     door.ParseFailed: Kind(422, "data-refused", "The data cannot become a dataset"),
+    door.DiagnosisFailed: Kind(422, "diagnosis-failed", "The job cannot be diagnosed within the limits"),
     serving.BadTensor: Kind(422, "bad-rows", "The model cannot take these rows"),
     door.TooManyStreams: Kind(429, "too-many-streams", "Too many event streams", 10),
     door.Busy: Kind(503, "busy", "Too many requests at once", 1),

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT, _PAD = 640, 260, 44
-_COLOURS = ("#1f6feb", "#d1242f", "#8250df")
+from service.report_diagnosis import diagnosis_part
+from service.report_drawing import COLOURS, Scale, as_float, lines, number, svg
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;
 color:#1f2328;background:#fff}
@@ -34,6 +35,7 @@ def render(job: str, model: str, version: int | None, report: Json) -> str:
     parts = [
         f"<h1>{escape(title)}</h1><p>Job <code>{escape(job)}</code></p>",
         _outcome(report),
+        diagnosis_part(report.get("diagnosis") or {}),
         _curves(report.get("curves") or []),
         _gallery(report.get("gallery") or {}),
         _code_map(report.get("code_map") or {}),
@@ -55,49 +57,35 @@ def _outcome(report: Json) -> str:
         ("Predicting the mean", baselines.get("mean")),
         ("PCA with the same code size", baselines.get("pca")),
     ]
-    body = "".join(f"<tr><td>{escape(name)}</td><td>{_number(value)}</td></tr>" for name, value in rows)
+    body = "".join(f"<tr><td>{escape(name)}</td><td>{number(value)}</td></tr>" for name, value in rows)
     note = "Squared error on held-out rows, summed over a row's features, in scaled units."
     return f"<h2>Held-out error</h2><table>{body}</table><p>{note}</p>"
 
 
 def _curves(curves: Sequence[Json]) -> str:
-    if not curves:
-        return ""
+    names = (("held-out error", "error"), ("held-out loss", "loss"), ("training loss", "train_loss"))
     series = [
-        (name, [(_float(point.get("epoch")), _float(point.get(key))) for point in curves], colour)
-        for name, key, colour in zip(
-            ("held-out error", "held-out loss", "training loss"),
-            ("error", "loss", "train_loss"),
-            _COLOURS,
-            strict=True,
-        )
+        (name, [(as_float(point.get("epoch")), as_float(point.get(key))) for point in curves])
+        for name, key in names
     ]
-    known = [(x, y) for _, points, _ in series for x, y in points if x is not None and y is not None]
-    if not known:
-        return ""
-    scale = _Scale(known)
-    lines = []
-    for index, (name, points, colour) in enumerate(series):
-        path = " ".join(scale.place(x, y) for x, y in points if x is not None and y is not None)
-        lines.append(f"<polyline fill=none stroke='{colour}' stroke-width=2 points='{path}'/>")
-        lines.append(f"<text x='{_PAD + 150 * index}' y=18 fill='{colour}' font-size=13>{name}</text>")
-    return f"<h2>Curves</h2>{_svg(''.join(lines) + scale.axes('epoch'))}"
+    picture = lines(series, "epoch")
+    return f"<h2>Curves</h2>{picture}" if picture else ""
 
 
 def _code_map(code_map: Json) -> str:
     places = [(x, y) for x, y, *_ in code_map.get("points") or [] if x is not None and y is not None]
     if not places:
         return ""
-    scale = _Scale(places)
+    scale = Scale(places)
     dots = "".join(
-        f"<circle cx={at[0]} cy={at[2]} r=2 fill='{_COLOURS[0]}' fill-opacity=.5 />"
+        f"<circle cx={at[0]} cy={at[2]} r=2 fill='{COLOURS[0]}' fill-opacity=.5 />"
         for at in (scale.place(x, y).partition(",") for x, y in places)
     )
     explained = " and ".join(
-        f"{100 * (_float(share) or 0):.0f}%" for share in code_map.get("explained") or []
+        f"{100 * (as_float(share) or 0):.0f}%" for share in code_map.get("explained") or []
     )
     note = f"Held-out codes on their two widest axes ({explained} of the variance)."
-    return f"<h2>Code map</h2>{_svg(dots)}<p>{note}</p>"
+    return f"<h2>Code map</h2>{svg(dots)}<p>{note}</p>"
 
 
 def _gallery(gallery: Json) -> str:
@@ -115,7 +103,7 @@ def _gallery(gallery: Json) -> str:
 
 def _picture(values: Sequence[Any], shape: Sequence[int]) -> str:
     """A row as a small grey PNG; rows that are no images become a line."""
-    numbers = [_float(value) or 0.0 for value in values]
+    numbers = [as_float(value) or 0.0 for value in values]
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
     span = (high - low) or 1.0
     if len(shape) == 2 and shape[0] * shape[1] == len(numbers):
@@ -125,7 +113,7 @@ def _picture(values: Sequence[Any], shape: Sequence[int]) -> str:
     path = " ".join(
         f"{index * step:.1f},{52 - 48 * (value - low) / span:.1f}" for index, value in enumerate(numbers)
     )
-    line = f"<polyline fill=none stroke='{_COLOURS[0]}' points='{path}'/>"
+    line = f"<polyline fill=none stroke='{COLOURS[0]}' points='{path}'/>"
     return f"<svg viewBox='0 0 56 56' style='width:56px'>{line}</svg>"
 
 
@@ -133,12 +121,12 @@ def _png(grey: bytes, width: int, height: int) -> str:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    lines = b"".join(b"\0" + grey[start : start + width] for start in range(0, width * height, width))
+    scanned = b"".join(b"\0" + grey[start : start + width] for start in range(0, width * height, width))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     png = (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IDAT", zlib.compress(scanned))
         + chunk(b"IEND", b"")
     )
     return base64.b64encode(png).decode()
@@ -151,7 +139,7 @@ def _worst(rows: Sequence[Json]) -> str:
         "<tr>"
         f"<td>{escape(str(row.get('row')))}</td>"
         f"<td>{escape(', '.join(f'{key}={value}' for key, value in (row.get('ids') or {}).items()))}</td>"
-        f"<td>{_number(row.get('error'))}</td>"
+        f"<td>{number(row.get('error'))}</td>"
         f"<td>{escape(', '.join(_share(item) for item in row.get('features') or []))}</td>"
         "</tr>"
         for row in rows
@@ -161,67 +149,28 @@ def _worst(rows: Sequence[Json]) -> str:
 
 
 def _share(item: Json) -> str:
-    return f"{item.get('feature')} {100 * (_float(item.get('share')) or 0):.0f}%"
+    return f"{item.get('feature')} {100 * (as_float(item.get('share')) or 0):.0f}%"
 
 
 def _features(report: Json) -> str:
-    ranked = sorted(report.get("features") or [], key=lambda item: -(_float(item.get("error")) or 0.0))[:20]
+    ranked = sorted(report.get("features") or [], key=lambda item: -(as_float(item.get("error")) or 0.0))[:20]
     if not ranked:
         return ""
     body = "".join(
-        f"<tr><td>{escape(str(item.get('feature')))}</td><td>{_number(item.get('error'))}</td>"
-        f"<td>{_number(item.get('root_in_own_units'))}</td></tr>"
+        f"<tr><td>{escape(str(item.get('feature')))}</td><td>{number(item.get('error'))}</td>"
+        f"<td>{number(item.get('root_in_own_units'))}</td></tr>"
         for item in ranked
     )
     head = "<tr><th>feature</th><th>error</th><th>root of it, in the feature's own units</th></tr>"
     return f"<h2>Error by feature</h2><table>{head}{body}</table>"
 
 
-def _history(lines: Sequence[Json]) -> str:
-    if not lines:
+def _history(happened: Sequence[Json]) -> str:
+    if not happened:
         return ""
     body = "".join(
         f"<tr><td>{escape(str(line.get('at', '')))}</td><td>{escape(str(line.get('type', '')))}</td>"
         f"<td>{escape(str(line.get('data', ''))[:300])}</td></tr>"
-        for line in lines
+        for line in happened
     )
     return f"<h2>What happened</h2><table>{body}</table>"
-
-
-class _Scale:
-    """From numbers to places in the picture."""
-
-    def __init__(self, points: Sequence[tuple[float, float]]) -> None:
-        xs, ys = [x for x, _ in points], [y for _, y in points]
-        self.left, self.right, self.low, self.high = min(xs), max(xs), min(ys), max(ys)
-
-    def place(self, x: float, y: float) -> str:
-        across = (x - self.left) / ((self.right - self.left) or 1.0)
-        up = (y - self.low) / ((self.high - self.low) or 1.0)
-        return f"{_PAD + across * (_WIDTH - 2 * _PAD):.1f},{_HEIGHT - _PAD - up * (_HEIGHT - 2 * _PAD):.1f}"
-
-    def axes(self, across: str) -> str:
-        marks = [
-            (2, _HEIGHT - _PAD, f"{self.low:.3g}"),
-            (2, _PAD, f"{self.high:.3g}"),
-            (_PAD, _HEIGHT - 14, f"{self.left:g}"),
-            (_WIDTH - _PAD, _HEIGHT - 14, f"{self.right:g} ({across})"),
-        ]
-        anchors = ("start", "start", "start", "end")
-        return "".join(
-            f"<text x={x} y={y} font-size=12 fill='#656d76' text-anchor={anchor}>{escape(text)}</text>"
-            for (x, y, text), anchor in zip(marks, anchors, strict=True)
-        )
-
-
-def _svg(inside: str) -> str:
-    return f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role=img>{inside}</svg>"
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> str:
-    number = _float(value)
-    return "not known" if number is None else f"{number:.5g}"

@@ -42,6 +42,13 @@ class ServiceSettings(StoreSettings):
     parse_processes: PositiveInt = Field(os.cpu_count() or 1, description="Uploads parsed at once.")
     parse_memory_bytes: PositiveInt = Field(6 * 1024 * _MB, description="Address space of a parsing process.")
     parse_seconds: PositiveInt = Field(1800, description="Wall time of a parsing process.")
+    diagnose_processes: PositiveInt = Field(2, description="Diagnoses made at once; a full house is a 503.")
+    diagnose_memory_bytes: PositiveInt = Field(
+        3 * 1024 * _MB, description="Memory that a process that diagnoses may write to."
+    )
+    diagnose_seconds: PositiveInt = Field(
+        50, description="Wall time of a process that diagnoses: an answer within a minute."
+    )
     model_cache_bytes: PositiveInt = Field(1024 * _MB, description="Bytes of models kept in memory.")
     inference_device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where models answer.")
     inference_threads: NonNegativeInt = Field(0, description="Threads of a forward pass; 0: one per core.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import shutil
 import urllib.request
@@ -17,13 +18,23 @@ import fsspec
 
 from autoencoders.data.options import Limits, Other, ReadOptions
 from autoencoders.data.samples import samples
-from service.errors import FieldRefused, ParseFailed
+from autoencoders.errors import DataRefused
+from service.children import Bounds
+from service.errors import ChildFailed, ChildRefused, FieldRefused, ParseFailed, Why
 from service.gateway import Gateway
 from service.receive import FLUSH_BYTES
 from store import DatasetRow, Datasets, NotFound, ids
 
 READER = "autoencoders.data.read_upload"
 _FETCH_SECONDS = 60
+_FAILURES: dict[Why, str] = {
+    "memory": "reading the data needs more than the {memory_bytes:,} bytes of memory it may use",
+    "time": "reading the data took longer than {wall_seconds} s",
+    "size": "the data would grow beyond {file_bytes:,} bytes",
+    "stopping": "the service is stopping",
+    "left": "nobody waits for this upload any more",
+    "broke": "the data could not be read: the process that parses them broke",
+}
 
 
 @contextmanager
@@ -51,10 +62,21 @@ def parse(gateway: Gateway, request: Mapping[str, Any], folder: Path, options: R
         document["holdout_folder"] = str(_other(gateway, options.holdout.dataset))
     document["limits"] = Limits(max_bytes=gateway.settings.upload_limit_bytes).model_dump(mode="json")
     asked = {**request, "destination": str(folder / "dataset"), "options": document}
-    manifest = gateway.children.run(READER, asked, gateway.bounds())
+    manifest = _ask(gateway, asked, gateway.bounds())
     if not isinstance(manifest.get("shape"), list):
         raise ParseFailed("the data could not be read: the process that parses them said nothing of use")
     return manifest
+
+
+def _ask(gateway: Gateway, asked: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
+    try:
+        return gateway.parsers.run(READER, asked, bounds)
+    except ChildRefused as refusal:
+        said = refusal.said
+        raise DataRefused(said["message"], row=said.get("row"), column=said.get("column")) from None
+    except ChildFailed as failure:
+        limits = dataclasses.asdict(bounds)
+        raise ParseFailed(_FAILURES[failure.why].format(**limits)) from failure
 
 
 def keep(

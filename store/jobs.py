@@ -13,7 +13,7 @@ from store.errors import Conflict, IllegalMove, NotFound
 from store.events import EventLog
 from store.leases import Leases
 from store.lifecycle import JobState, check_move
-from store.models import RESERVED_NAMES
+from store.models import RESERVED_NAMES, Models, sources
 from store.pages import Page
 from store.removals import Removals
 from store.tables import DatasetRow, EventRow, JobRow
@@ -38,10 +38,15 @@ class Jobs(Leases):
         baselines: Mapping[str, object] | None = None,
         epochs: int | None = None,
     ) -> JobRow:
-        """Put a job on the queue, with its first event in the same transaction; send a hint after that."""
+        """Put a job on the queue, with its first event in the same transaction; send a hint after that.
+
+        `NotFound` where its dataset, or an earlier model that it begins with, is gone.
+        """
         if model is not None:
             ids.check_name("model's name", model, reserved=RESERVED_NAMES)
         self._need_dataset(dataset_id)
+        for source in sorted(sources(spec.get("init"))):
+            Models(self.session).hold(source)
         moment = now(self.session)
         progress: dict[str, object] = {"epoch": 0, "step": 0}
         if epochs is not None:

@@ -9,16 +9,17 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import Text, and_, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from store import ids, pages
 from store import labels as label_rows
 from store.database import insert_missing, now
-from store.errors import BadName, NotFound
+from store.errors import BadName, Conflict, NotFound
+from store.lifecycle import JobState
 from store.pages import Page
 from store.removals import Removals
-from store.tables import AliasRow, ModelNameRow, ModelRow
+from store.tables import AliasRow, JobRow, ModelNameRow, ModelRow
 
 RESERVED_NAMES = ("stats",)
 Promote = Literal["always", "if_better", "never"]
@@ -166,9 +167,14 @@ class Models:
         return row
 
     def remove(self, name: str, version: int | None = None) -> list[ModelRow]:
-        """Remove a version, or all of them, with aliases and, soon, files; answers what was removed."""
+        """Remove a version, or all of them, with aliases and, soon, files; answers what was removed.
+
+        `Conflict` while a job that is not over begins with the weights of one of them.
+        """
         holder = self._lock(name)
         rows = self.versions(name) if version is None else [self.resolve(f"{name}@{version}")]
+        for row in rows:
+            self._check_unneeded(f"{row.name}@{row.version}")
         for row in rows:
             label_rows.remove(self.session, row.id)
             removed = and_(AliasRow.name == name, AliasRow.version == row.version)
@@ -180,6 +186,23 @@ class Models:
             newest = select(func.max(ModelRow.version)).where(ModelRow.name == name)
             self._point(holder, self.session.execute(newest).scalar_one())
         return rows
+
+    def hold(self, reference: str) -> ModelRow:
+        """The version, which is not removed before this transaction ends, or `NotFound`."""
+        name = reference.partition("@")[0]
+        held = select(ModelNameRow.name).where(ModelNameRow.name == name).with_for_update(read=True)
+        if not ids.is_name(name) or self.session.execute(held).one_or_none() is None:
+            raise NotFound("model", reference)
+        return self.resolve(reference)
+
+    def _check_unneeded(self, reference: str) -> None:
+        unfinished = select(JobRow.id, JobRow.spec).where(
+            JobRow.state.in_([JobState.QUEUED, JobState.RUNNING]),
+            cast(JobRow.spec, Text).contains(f'"{reference}"', autoescape=True),
+        )
+        for job, spec in self.session.execute(unfinished):
+            if reference in sources(spec.get("init")):
+                raise Conflict(f"the job {job}, which is not over, begins with the weights of {reference}")
 
     def _moves(self, holder: ModelNameRow, row: ModelRow, promote: Promote) -> bool:
         """Whether the bare name moves to the new version; a name that means nothing yet always does."""
@@ -212,6 +235,14 @@ class Models:
             .where(ModelRow.name == name, ModelRow.version == version)
             .values(revision=ModelRow.revision + 1)
         )
+
+
+def sources(init: object) -> set[str]:
+    """The earlier models from which a stored spec's `init` takes weights, wherever in it they stand."""
+    if not isinstance(init, dict):
+        return set()
+    own = {str(init["source"])} if init.get("name") == "model" and "source" in init else set()
+    return own.union(*(sources(value) for value in init.values()))
 
 
 def _version(digits: str) -> int:

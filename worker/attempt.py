@@ -13,7 +13,7 @@ from typing import Any
 from autoencoders import build, bundle
 from autoencoders.bundle import TrainedModel
 from autoencoders.data.dataset import Dataset
-from autoencoders.events import Checkpoint, Epoch, Event, Finished, Initialised, Step, Warned
+from autoencoders.events import Checkpoint, Diagnosed, Epoch, Event, Finished, Initialised, Step, Warned
 from autoencoders.experiment import Experiment
 from autoencoders.spec import Spec
 from autoencoders.training.batches import WINDOW_BYTES
@@ -135,6 +135,9 @@ class Attempt:
         if isinstance(event, Checkpoint):
             self._keep(event)
             return
+        if isinstance(event, Diagnosed):
+            self._tell_verdict(event)
+            return
         if isinstance(event, Step | Epoch) and not self._training:
             self._training = True
             self._publisher.enter("training")
@@ -142,6 +145,15 @@ class Attempt:
         # There is nothing to keep of an initialisation: the next attempt begins it anew.
         if isinstance(event, Initialised) and self._wishes.leave:
             raise Left
+
+    def _tell_verdict(self, event: Diagnosed) -> None:
+        """Publish the diagnosis, once in a job's life: an attempt that began anew would only say it again."""
+        if self._row.token > 1 and any(kind == "diagnosis" for _, kind, _, _ in self._record.events()):
+            return
+        self._publisher.put(event)
+        warning = report.warning_of(event.diagnosis)
+        if warning is not None:
+            self._publisher.put(Warned(message=warning))
 
     def _keep(self, event: Checkpoint) -> None:
         """Keep a checkpoint, unless somebody else has the job; a full disk costs it, not the job."""
@@ -170,7 +182,7 @@ class Attempt:
         keep_folder(self._artifacts, folder, f"models/{self._row.id}")
         self._publisher.enter("writing the report")
         self._flush()
-        self._write_report(bundle.load(folder, device), dataset)
+        self._write_report(bundle.load(folder, device), dataset, experiment)
         lines, progress, metrics = self._publisher.close()
         self._record.succeed(
             lines=lines,
@@ -180,7 +192,7 @@ class Attempt:
             ended=finished.ended,
         )
 
-    def _write_report(self, model: TrainedModel, dataset: Dataset) -> None:
+    def _write_report(self, model: TrainedModel, dataset: Dataset, experiment: Experiment) -> None:
         events = list(self._record.events())
         document = report.compose(
             model,
@@ -190,6 +202,7 @@ class Attempt:
             baselines=model.manifest.baselines,
             epochs=[data for _, kind, _, data in events if kind == "epoch"],
             events=events,
+            diagnosis={"before": report.diagnosis_in(events), "after": _look(experiment)},
         )
         path = self._scratch / report.FILE
         path.write_text(report.to_text(document))
@@ -205,6 +218,15 @@ class Attempt:
         except Unavailable:
             return exits.UNREACHABLE
         return exits.FINISHED
+
+
+def _look(experiment: Experiment) -> dict[str, Any] | None:
+    """The trained model's figures; a report without them is better than a training lost."""
+    try:
+        return experiment.look().to_json()
+    except RuntimeError as error:
+        log.warning("the trained model could not be diagnosed", error=str(error))
+        return None
 
 
 def read_spec(document: dict[str, Any]) -> Spec:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from store.datasets import Datasets
-from store.errors import Unavailable
+from store.errors import ArtifactMissing, NotFound, Unavailable
 from store.events import EventLog
 from store.jobs import Jobs
 from store.models import Models
@@ -19,6 +19,13 @@ from worker.publish import Line
 T = TypeVar("T")
 
 _EVENTS_AT_ONCE = 5_000
+
+
+class EarlierModelGone(Exception):
+    """The model with whose weights a job begins was removed before it began."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"the model {reference}, with whose weights this job begins, was removed")
 
 
 class Record:
@@ -54,10 +61,17 @@ class Record:
         return self._store.artifacts.local_copy(artifact)
 
     def bundle(self, reference: str) -> Path:
-        """The files of an earlier model, for an initialisation from its weights."""
-        with self._store.session() as session:
-            artifact = Models(session).resolve(reference).artifact
-        return self._store.artifacts.local_copy(artifact)
+        """The files of an earlier model, for an initialisation from its weights.
+
+        Raises:
+            EarlierModelGone: it was removed.
+        """
+        try:
+            with self._store.session() as session:
+                artifact = Models(session).resolve(reference).artifact
+            return self._store.artifacts.local_copy(artifact)
+        except (NotFound, ArtifactMissing) as error:
+            raise EarlierModelGone(reference) from error
 
     def events(self) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
         """Everything that happened to the job so far: number, type, time and data."""

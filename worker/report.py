@@ -50,8 +50,12 @@ def compose(
     baselines: Mapping[str, float | None],
     epochs: Iterable[Mapping[str, Any]],
     events: Iterable[tuple[int, str, str, Mapping[str, Any]]],
+    diagnosis: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The report of a trained model; errors are squared errors of held-out rows in scaled units."""
+    """The report of a trained model; errors are squared errors of held-out rows in scaled units.
+
+    `diagnosis` has what the model showed `before` its first step, and `after` its last.
+    """
     held_out = dataset.held_out
     numbers = np.asarray(dataset.row_numbers[len(dataset.training) :])
     names = feature_names(dataset)
@@ -70,8 +74,22 @@ def compose(
             by_row, lambda rows: squares(model, affine, held_out[rows]), numbers, names, _ids_of(dataset)
         ),
         "history": history(events),
-        "diagnosis": None,
+        "diagnosis": dict(diagnosis),
     }
+
+
+def diagnosis_in(events: Iterable[tuple[int, str, str, Mapping[str, Any]]]) -> Mapping[str, Any] | None:
+    """What the job's diagnosis said before the first step; None where there was none."""
+    return next((data["diagnosis"] for _, kind, _, data in events if kind == "diagnosis"), None)
+
+
+def warning_of(diagnosis: Mapping[str, Any]) -> str | None:
+    """What a job's owner should hear of a verdict: nothing where the job will get somewhere."""
+    verdict = diagnosis.get("verdict") or {}
+    if verdict.get("outlook") not in ("stuck", "diverges"):
+        return None
+    cause, cure = (str(verdict.get(key) or "").strip() for key in ("cause", "cure"))
+    return "; ".join(part for part in (f"diagnosis: {verdict['outlook']}: {cause}", cure) if part)
 
 
 def to_text(document: Mapping[str, Any]) -> str:
@@ -196,7 +214,7 @@ def curves(epochs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def history(events: Iterable[tuple[int, str, str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """What happened to the job beside its curves, as (number, type, time, data)."""
-    kept = ("state", "init", "warning", "diagnosis")
+    kept = ("state", "init", "warning")
     lines = [
         {"number": number, "type": kind, "at": at, "data": dict(data)}
         for number, kind, at, data in events

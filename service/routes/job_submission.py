@@ -7,11 +7,12 @@ from typing import Any
 
 from autoencoders import build
 from autoencoders.data.manifest import Facts, Manifest
+from autoencoders.init.earlier import misfit, pinned, sources
 from service.errors import FieldRefused
 from service.gateway import Gateway
 from service.routes.job_wire import DatasetRef, DryRun, JobRequest
 from service.uploads import sample_dataset
-from store import DatasetRow, NotFound, Workers, ids
+from store import DatasetRow, ModelRow, Models, NotFound, Workers, ids
 
 # Matrix products of a training at the rate that two cores reach; a GPU is far faster.
 _USUAL_FLOPS = {"cpu": 1.0e11, "gpu": 5.0e12}
@@ -39,7 +40,7 @@ def prepare(gateway: Gateway, request: JobRequest) -> Submission:
     """Everything about a job that can be known before it is queued.
 
     Raises:
-        FieldRefused: there is no such dataset, or something is asked for that is not offered.
+        FieldRefused: there is no such dataset or earlier model, or what is asked for is not offered.
         SpecRefused: the spec cannot be built for this dataset.
     """
     if request.align_to is not None:
@@ -50,6 +51,7 @@ def prepare(gateway: Gateway, request: JobRequest) -> Submission:
     facts = Manifest.model_validate(dataset.manifest).facts()
     resolved = request.resolve(facts)
     resolved.check(facts)
+    resolved = _with_exact_sources(gateway, resolved)
     model = request.model or dataset.name
     if not ids.is_name(model) or model == "stats":
         raise FieldRefused([(("model",), f"the dataset's name {model!r} cannot be a model's; give one")])
@@ -76,6 +78,29 @@ def _dataset(gateway: Gateway, asked: str) -> DatasetRow:
         return sample_dataset(gateway, asked)
     except NotFound as error:
         raise FieldRefused([(("dataset",), str(error))]) from None
+
+
+def _with_exact_sources(gateway: Gateway, request: JobRequest) -> JobRequest:
+    """Each earlier model by its version, so that a name or alias that moves changes nothing of this job."""
+    exact: dict[str, str] = {}
+    problems: list[tuple[tuple[str, ...], str]] = []
+    with gateway.store.session() as session:
+        for place, source in sources(request.init):
+            try:
+                row = Models(session).resolve(source)
+            except NotFound as error:
+                problems.append((("init", *place), str(error)))
+                continue
+            exact[source] = f"{row.name}@{row.version}"
+            if why := misfit(source, _architecture(row), request.architecture.name):
+                problems.append((("init", *place), why))
+    if problems:
+        raise FieldRefused(problems)
+    return request.model_copy(update={"init": pinned(request.init, exact)}) if exact else request
+
+
+def _architecture(row: ModelRow) -> str:
+    return str(row.manifest["spec"]["architecture"]["name"])
 
 
 def _device(gateway: Gateway, asked: str) -> str:

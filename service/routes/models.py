@@ -121,7 +121,7 @@ def download_bundle(name: Reference, house: House, _: Reader) -> Response:
 
 
 @router.delete(
-    "/{name}", status_code=204, summary="Remove a model or a version", responses=responses(404, 422)
+    "/{name}", status_code=204, summary="Remove a model or a version", responses=responses(404, 409, 422)
 )
 def remove_model(name: Reference, house: House, _: Admin) -> None:
     """`faces` goes with all its versions, `faces@3` alone."""

@@ -1,4 +1,4 @@
-"""`hourglass train`: a model from a file, without a server."""
+"""`hourglass train` and `hourglass diagnose`: from a file, without a server."""
 
 from __future__ import annotations
 
@@ -92,3 +92,20 @@ def test_files_that_are_not_there_and_folders_that_are_taken_are_refused(tmp_pat
         assert outcome.returncode == 2
         assert said in outcome.stderr
         assert outcome.stderr.count("\n") == 1
+
+
+def test_a_diagnosis_says_its_verdict_and_every_layer(tmp_path: Path) -> None:
+    outcome = hourglass("diagnose", str(_spec(tmp_path)), "--data", str(_table(tmp_path)), cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert re.match("(learns|slow|stuck|diverges): .", outcome.stdout)
+    for words in ("encoder.0", "decoder.output", "effective rank", "PCA at this code size"):
+        assert words in outcome.stdout
+
+
+def test_a_diagnosis_takes_a_sample_by_name_and_refuses_what_is_none(tmp_path: Path) -> None:
+    spec = str(_spec(tmp_path))
+    assert hourglass("diagnose", spec, "--data", "blobs", cwd=tmp_path).returncode == 0
+    refused = hourglass("diagnose", spec, "--data", "blob", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "digits" in refused.stderr
+    assert "Traceback" not in refused.stderr

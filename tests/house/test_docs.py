@@ -14,7 +14,7 @@ from service.routes.job_wire import JobRequest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
-BODY = re.compile(r"/v1/jobs[^|\n]*-d '(\{.*?\})'", re.DOTALL)
+BODY = re.compile(r"/v1/(?:jobs|diagnoses)[^|\n]*-d '(\{.*?\})'", re.DOTALL)
 JOBS = [(page, text) for page in PAGES for text in BODY.findall(page.read_text())]
 DIGITS = Facts(
     shape=(8, 8), dtype="float32", rows=1797, training_rows=1617, held_out_rows=180, minimum=0.0, maximum=1.0

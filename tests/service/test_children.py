@@ -7,9 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from autoencoders.errors import DataRefused
-from service.children import Bounds, Children
-from service.errors import ParseFailed
+from service.children import Bounds, Children, Leash
+from service.errors import Busy, ChildFailed, ChildRefused
 
 BOUNDS = Bounds(memory_bytes=1 << 31, wall_seconds=60, file_bytes=1 << 20)
 
@@ -32,36 +31,37 @@ def test_a_child_answers_what_it_is_asked(tmp_path: Path, module: str) -> None:
     assert Children(1).run(module, {"number": 4}, BOUNDS) == {"twice": 8}
 
 
-def test_a_refusal_names_the_place(tmp_path: Path, module: str) -> None:
+def test_a_refusal_comes_back_as_it_was_said(tmp_path: Path, module: str) -> None:
     _write(tmp_path, module, "print(json.dumps({'message': 'odd', 'row': 3, 'column': 'a'})); sys.exit(3)")
-    with pytest.raises(DataRefused) as caught:
+    with pytest.raises(ChildRefused, match="odd") as caught:
         Children(1).run(module, {}, BOUNDS)
-    assert (caught.value.row, caught.value.column) == (3, "a")
+    assert caught.value.said == {"message": "odd", "row": 3, "column": "a"}
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "why"),
     [
         ("bytearray(1 << 40)", "memory"),
         ("os.kill(os.getpid(), 11)", "broke"),
         ("raise RuntimeError('secret')", "broke"),
         ("print('no json')", "broke"),
-        ("open('large', 'wb').write(b'x' * (1 << 21))", "grow"),
+        ("open('large', 'wb').write(b'x' * (1 << 21))", "size"),
     ],
 )
 def test_a_child_that_breaks_is_a_clear_failure(
-    tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch, code: str, words: str
+    tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch, code: str, why: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _write(tmp_path, module, code)
-    with pytest.raises(ParseFailed, match=words) as caught:
+    with pytest.raises(ChildFailed) as caught:
         Children(1).run(module, {}, BOUNDS)
+    assert caught.value.why == why
     assert "secret" not in str(caught.value)
 
 
 def test_a_child_that_takes_too_long_is_ended(tmp_path: Path, module: str) -> None:
     _write(tmp_path, module, f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
-    with pytest.raises(ParseFailed, match="longer than 1 s"):
+    with pytest.raises(ChildFailed, match="time"):
         Children(1).run(module, {}, Bounds(memory_bytes=1 << 31, wall_seconds=1, file_bytes=1 << 20))
     if (tmp_path / "pid").exists():
         assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
@@ -111,7 +111,7 @@ def test_closing_ends_what_runs(tmp_path: Path, module: str) -> None:
     def run() -> None:
         try:
             children.run(module, {}, BOUNDS)
-        except ParseFailed as failure:
+        except ChildFailed as failure:
             failures.append(failure)
 
     thread = threading.Thread(target=run)
@@ -120,9 +120,69 @@ def test_closing_ends_what_runs(tmp_path: Path, module: str) -> None:
         assert thread.is_alive()
     children.close()
     thread.join(30)
-    assert len(failures) == 1
-    with pytest.raises(ParseFailed, match="stopping"):
+    assert [failure.why for failure in failures] == ["stopping"]
+    with pytest.raises(ChildFailed, match="stopping"):
         children.run(module, {}, BOUNDS)
+
+
+def test_memory_is_what_is_written_to_where_the_address_space_says_nothing(
+    tmp_path: Path, module: str
+) -> None:
+    _write(
+        tmp_path,
+        module,
+        "import mmap\n"
+        "mapped = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)\n"
+        "kept = bytearray(asked['bytes'])\n"
+        "print(json.dumps({'mapped': len(mapped)}))",
+    )
+    bounds = Bounds(memory_bytes=1 << 28, wall_seconds=60, file_bytes=1 << 20, counted="DATA")
+    assert Children(1).run(module, {"bytes": 1 << 20}, bounds) == {"mapped": 1 << 30}
+    with pytest.raises(ChildFailed, match="memory"):
+        Children(1).run(module, {"bytes": 1 << 29}, bounds)
+
+
+def test_a_full_house_is_said_where_nobody_wants_to_wait(tmp_path: Path, module: str) -> None:
+    _write(tmp_path, module, f"open({str(tmp_path / 'up')!r}, 'w').close(); time.sleep(600)")
+    children, leash = Children(1), Leash()
+    thread, failures = _in_a_thread(children, module, leash)
+    while not (tmp_path / "up").exists():
+        assert thread.is_alive()
+    with pytest.raises(Busy):
+        children.run(module, {}, BOUNDS, wait_seconds=0.01)
+    leash.cut()
+    thread.join(30)
+    assert [failure.why for failure in failures] == ["left"]
+
+
+def test_a_cut_leash_ends_its_child_and_keeps_another_from_starting(tmp_path: Path, module: str) -> None:
+    place = tmp_path / "pid"
+    _write(tmp_path, module, f"open({str(place)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    children, leash = Children(1), Leash()
+    thread, _ = _in_a_thread(children, module, leash)
+    while not (place.exists() and place.read_text()):
+        assert thread.is_alive()
+    leash.cut()
+    thread.join(30)
+    assert not psutil.pid_exists(int(place.read_text()))
+    place.unlink()
+    with pytest.raises(ChildFailed, match="left"):
+        children.run(module, {}, BOUNDS, leash=leash)
+    assert not place.exists()
+
+
+def _in_a_thread(children: Children, module: str, leash: Leash) -> tuple[threading.Thread, list[ChildFailed]]:
+    failures: list[ChildFailed] = []
+
+    def run() -> None:
+        try:
+            children.run(module, {}, BOUNDS, leash=leash)
+        except ChildFailed as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, failures
 
 
 def test_the_reader_needs_no_torch() -> None:

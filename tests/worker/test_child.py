@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autoencoders.training.state import STATE_FILE
+from service.report_page import render
 from store import JobRow, JobState, ModelRow, Models
 from tests.worker.house import House, child_of, until
 from tests.worker.jobs import digits, endless, small
@@ -62,8 +63,9 @@ def test_a_job_that_succeeds_has_a_model_a_report_and_every_event_in_order(
     kinds = [event.type for event in events]
     assert kinds[-2:] == ["state", "done"]
     assert kinds.count("epoch") == 3
-    assert "init" in kinds
-    assert kinds.index("init") < kinds.index("epoch")
+    assert kinds.count("diagnosis") == 1
+    first_step = min(kinds.index(kind) for kind in ("step", "epoch") if kind in kinds)
+    assert kinds.index("init") < kinds.index("diagnosis") < first_step
     assert events[-1].data["model"] == {"name": "rows-code", "version": 1}
     assert not list((house.settings.home / "tmp").rglob("*.*"))
     _check_report(house, row)
@@ -83,6 +85,18 @@ def _check_report(house: House, row: JobRow) -> None:
     assert worst == sorted(worst, reverse=True)
     assert worst[0] == max(report["code_map"]["errors"])
     assert report["history"][0]["data"] == {"state": "queued"}
+    (told,) = house.events(row, "diagnosis")
+    before, after = report["diagnosis"]["before"], report["diagnosis"]["after"]
+    assert before == told.data["diagnosis"]
+    assert before["verdict"]["outlook"] in ("learns", "slow", "stuck", "diverges")
+    assert [layer["name"] for layer in before["layers"]] == [layer["name"] for layer in after["layers"]]
+    # Training has changed what it is measured on, and nothing is forecast of what is over.
+    assert after["losses"]["start"] < before["losses"]["start"]
+    assert after["trial"] is None
+    assert after["verdict"] is None
+    page = render(row.id, "rows-code", 1, report)
+    assert "Layers after training" in page
+    assert "encoder.0" in page
 
 
 def test_a_spec_that_cannot_be_built_fails_at_its_field(house: House, dataset: str) -> None:
@@ -199,8 +213,46 @@ def test_a_job_killed_half_way_ends_with_the_very_weights_of_one_left_alone(
     assert disturbed.metrics["error"] == alone.metrics["error"]
     report = json.loads(house.store.artifacts.read(f"jobs/{job.id}/report.json"))
     assert [point["epoch"] for point in report["curves"]] == list(range(1, 121))
+    # It was diagnosed once, before the first step of all.
+    (told,) = house.events(job, "diagnosis")
+    assert told.number < lost.events
+    assert report["diagnosis"]["before"] == told.data["diagnosis"]
     with house.store.session() as session:
         assert (disturbed.model_version, Models(session).resolve("rows-code").version) == (2, 1)
+
+
+def test_a_job_that_begins_anew_tells_its_diagnosis_once(house: House, dataset: str) -> None:
+    house.submit(endless(batch_size=2), dataset=dataset)
+    job = house.claim()
+    following = house.follow(job, checkpoint_seconds=3600.0)
+    until(lambda: house.events(job, "step"))
+    child = child_of(job)
+    assert child is not None
+    child.send_signal(signal.SIGKILL)
+    assert following.outcome() == "lost"
+    assert not checkpoints(house, job)
+
+    following = house.follow(house.claim())
+    until(lambda: [event for event in house.events(job, "step") if event.number > house.row(job).events - 3])
+    house.stop(job)
+    assert following.outcome() == "succeeded"
+    assert len(house.events(job, "diagnosis")) == 1
+    assert len(house.events(job, "init")) == 2
+
+
+def test_a_job_that_will_get_nowhere_is_warned_of_with_cause_and_cure(house: House, dataset: str) -> None:
+    spec = small(epochs=2)
+    spec["architecture"] |= {"widths": [64, 64], "activation": "sigmoid"}
+    spec |= {"init": {"name": "normal", "std": 0.01}, "optimizer": {"name": "sgd", "learning_rate": 0.001}}
+    row = run(house, spec, dataset)
+    assert row.state is JobState.SUCCEEDED, row.problem
+    (told,) = house.events(row, "diagnosis")
+    verdict = told.data["diagnosis"]["verdict"]
+    assert verdict["outlook"] == "stuck"
+    (warning,) = house.events(row, "warning")
+    assert warning.number == told.number + 1
+    for words in ("stuck", verdict["cause"], verdict["cure"]):
+        assert words in warning.data["message"]
 
 
 def test_a_worker_that_leaves_keeps_a_checkpoint_of_the_very_step(house: House, dataset: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from autoencoders.events import Epoch, Finished, Initialised, Step
+from autoencoders.events import Diagnosed, Epoch, Finished, Initialised, Step
 from store import Fenced, JobRow, Unavailable
 from store.jobs import Jobs
 from tests.worker.house import House, until
@@ -90,9 +90,11 @@ def test_steps_that_were_not_written_give_way_and_nothing_else_does(publisher: P
     publisher.put(step(2))
     publisher.put(epoch(1, 4.0, best=True))
     publisher.put(step(3))
+    publisher.put(Diagnosed(diagnosis={"rows": 5}))
     publisher.put(step(4))
     publisher.flush()
-    assert [(kind, data["step"]) for kind, data in sink.lines] == [("step", 2), ("epoch", 10), ("step", 4)]
+    kept = [(kind, data.get("step")) for kind, data in sink.lines]
+    assert kept == [("step", 2), ("epoch", 10), ("step", 3), ("diagnosis", None), ("step", 4)]
     assert sink.progress["step"] == 4
     assert sink.progress["seconds_left"] == 2.0
 

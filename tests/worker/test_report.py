@@ -111,3 +111,21 @@ def test_an_epoch_trained_twice_is_one_point_of_the_curve() -> None:
 def test_the_history_leaves_out_what_the_curves_show() -> None:
     lines = report.history([(1, "state", "then", {"state": "queued"}), (2, "epoch", "now", {})])
     assert [line["number"] for line in lines] == [1]
+
+
+def test_only_a_verdict_that_forebodes_nothing_good_is_a_warning() -> None:
+    def said(outlook: str) -> str | None:
+        return report.warning_of({"verdict": {"outlook": outlook, "cause": "so flat", "cure": "choose lsuv"}})
+
+    assert said("learns") is None
+    assert said("slow") is None
+    assert said("stuck") == "diagnosis: stuck: so flat; choose lsuv"
+    assert said("diverges") == "diagnosis: diverges: so flat; choose lsuv"
+    assert report.warning_of({"verdict": None}) is None
+
+
+def test_the_diagnosis_of_a_report_is_that_of_its_job() -> None:
+    lines = [(1, "state", "then", {"state": "queued"}), (2, "diagnosis", "then", {"diagnosis": {"rows": 3}})]
+    assert report.diagnosis_in(lines) == {"rows": 3}
+    assert report.diagnosis_in(lines[:1]) is None
+    assert [line["number"] for line in report.history(lines)] == [1]
