@@ -1,4 +1,4 @@
-"""The bounded child process that diagnoses a job which nobody has submitted: `python -m autoencoders.diagnose`.
+"""The bounded child process that diagnoses a job before it is submitted: `python -m autoencoders.diagnose`.
 
 The request is one JSON object on standard input: `spec`; `folder`, that of a canonical dataset; `rows`, the
 most that are looked at, pretraining included; `threads`; `device`; `earlier`, the folders of earlier models

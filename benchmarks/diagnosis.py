@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ import torch
 
 from autoencoders.data import Dataset, write_rows
 from autoencoders.data.options import Fraction, ReadOptions
+from autoencoders.diagnostics import forecast
+from autoencoders.diagnostics.outlook import ABOVE
 from autoencoders.errors import AutoencoderError, TrainingDiverged
 from autoencoders.events import Diagnosed, Epoch
 from autoencoders.experiment import Experiment
@@ -234,7 +237,7 @@ def truth(found: dict[str, Any]) -> tuple[str, float]:
     if last is None or not np.isfinite(last):
         return "diverges", float("-inf")
     closed = (mean - last) / (mean - pca)
-    if last > mean:
+    if closed < -ABOVE:
         return "diverges", closed
     return ("learns" if closed >= 0.5 else "stuck" if closed < 0.1 else "slow"), closed
 
@@ -301,9 +304,7 @@ def dataset_of(path: Path, rows: int, folder: Path) -> Dataset:
 
 def again(line: dict[str, Any]) -> dict[str, Any]:
     """The line with the verdict that today's rule draws from its figures."""
-    from autoencoders.diagnostics.verdict import from_json
-
-    return {**line, "diagnosis": {**line["diagnosis"], "verdict": from_json(line["diagnosis"])}}
+    return {**line, "diagnosis": {**line["diagnosis"], "verdict": asdict(forecast(line["diagnosis"]))}}
 
 
 def main() -> None:
@@ -316,6 +317,8 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=100, help="how many drawn nets besides the named ones")
     parser.add_argument("--keep", type=Path, help="a file of finished nets, added to and read again")
     parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--finished", action="store_true", help="report on what is kept, train nothing")
+    parser.add_argument("--note", default="", help="what a reader of the record must know")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -323,13 +326,15 @@ def main() -> None:
     which, of = (int(part) for part in asked.shard.split("/"))
     with tempfile.TemporaryDirectory() as folder:
         keep = asked.keep or Path(folder) / "grid.jsonl"
-        collect(jobs, dataset_of(asked.data, asked.rows, Path(folder) / "rows"), keep, (which, of))
+        if not asked.finished:
+            collect(jobs, dataset_of(asked.data, asked.rows, Path(folder) / "rows"), keep, (which, of))
         known = {key_of(made) for made in jobs.values()}
         lines = [again(line) for line in read(keep) if line["key"] in known]
     if of > 1:
         return
     report = {
         "command": "python benchmarks/diagnosis.py " + " ".join(sys.argv[1:]),
+        "note": asked.note,
         "rows": asked.rows,
         "seeds": {"jobs": 0, "grid": 2026},
         "torch": torch.__version__,

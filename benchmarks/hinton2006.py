@@ -173,11 +173,12 @@ def changed(spec: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def watched(events: Iterator[Event], write: Callable[[str], None], clock: Clock) -> dict[str, Any]:
     """Every event of a training, told as it comes; the errors of its epochs and how it ended."""
-    found: dict[str, Any] = {"errors": [], "init_seconds": 0.0}
+    found: dict[str, Any] = {"errors": [], "minutes_by_epoch": [], "init_seconds": 0.0}
     for event in events:
         wall, cpu = clock.read()
         if isinstance(event, Epoch):
             found["errors"].append(round(event.error, 4))
+            found["minutes_by_epoch"].append(round(wall / 60, 2))
             spent = f"{wall / 60:5.1f} min, {cpu / 60:5.1f} min of CPU"
             errors = f"held-out {event.error:8.3f} objective {event.train_loss:8.3f}"
             write(f"{event.epoch:4}/{event.epochs} {errors} {event.rows_per_second:6.0f} rows/s, {spent}")
@@ -187,7 +188,7 @@ def watched(events: Iterator[Event], write: Callable[[str], None], clock: Clock)
         elif isinstance(event, Warned):
             write(f"     {event.message}")
         elif isinstance(event, Finished):
-            found |= {"ended": event.ended, "best_epoch": event.epoch, "steps": event.step}
+            found |= {"ended": event.ended, "epochs": event.epoch, "steps": event.step}
     return found
 
 

@@ -3,9 +3,9 @@
     python benchmarks/initialisation.py --data mnist.npz [--seeds 0 1 2] [--rows sigmoid-glorot-adam ...]
 
 784-1000-500-250-30 and its mirror, linear code, sigmoid output, cross-entropy, batches of 200, 900 steps:
-each row of the table is a spec, trained by the same `Experiment` that jobs use. Errors are squared, summed over
-an image's pixels in [0, 1] and averaged over the held-out images. Every training is one line of the record as
-soon as it is over, and a run that was broken off goes on where it stopped.
+each row of the table is a spec, trained by the same `Experiment` that jobs use. Errors are squared, summed
+over an image's pixels in [0, 1] and averaged over the held-out images. Every training is one line of the
+record as soon as it is over, and a run that was broken off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def spec(name: str, seed: int, epochs: int) -> dict[str, Any]:
 
 def train(name: str, seed: int, epochs: int, data: Dataset) -> dict[str, Any]:
     """One training of the table: its errors, its curve, and what its start cost."""
-    experiment = Experiment(Spec.model_validate(spec(name, seed, epochs)), data)
+    experiment = Experiment(Spec.model_validate(spec(name, seed, epochs)), data, diagnose=False)
     started, cpu = time.perf_counter(), time.process_time()
     found: dict[str, Any] = {"row": name, "seed": seed, "init_seconds": 0.0, "errors": [], "curve": []}
     try:

@@ -36,9 +36,10 @@ def as_dataset(training: np.ndarray, held_out: np.ndarray, folder: Path) -> Data
 
 
 def circumstances(threads: int) -> dict[str, Any]:
-    """The command, day, machine and versions of a measurement."""
+    """The command (files and folders by their names alone), day, machine and versions of a measurement."""
+    words = [Path(word).name if os.sep in word and Path(word).exists() else word for word in sys.argv[1:]]
     return {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {
             "processor": _processor(),

@@ -5,8 +5,21 @@
 """
 
 from autoencoders.diagnostics.diagnosis import Diagnosis, diagnose, look
+from autoencoders.diagnostics.outlook import Expectation, Outlook, expect
 from autoencoders.diagnostics.trial import Plan
 from autoencoders.diagnostics.verdict import Verdict, forecast
 from autoencoders.diagnostics.yardsticks import Yardsticks, measure
 
-__all__ = ["Diagnosis", "Plan", "Verdict", "Yardsticks", "diagnose", "forecast", "look", "measure"]
+__all__ = [
+    "Diagnosis",
+    "Expectation",
+    "Outlook",
+    "Plan",
+    "Verdict",
+    "Yardsticks",
+    "diagnose",
+    "expect",
+    "forecast",
+    "look",
+    "measure",
+]

@@ -17,7 +17,7 @@ from autoencoders.diagnostics.latent import CodeFigures, read_codes
 from autoencoders.diagnostics.prediction import Prediction, predict
 from autoencoders.diagnostics.signal import LayerSignal, read_signals
 from autoencoders.diagnostics.trial import Plan, Trial, mark, try_training
-from autoencoders.diagnostics.verdict import Figures, Verdict, forecast
+from autoencoders.diagnostics.verdict import Verdict, forecast
 from autoencoders.diagnostics.yardsticks import Yardsticks, closed_share
 from autoencoders.models.autoencoder import Autoencoder
 from autoencoders.objective import Objective
@@ -162,9 +162,9 @@ def diagnose(
     tried.zero_grad(set_to_none=True)
     trial = try_training(tried, plan, rows, held_out)
     after, _ = _read_codes(tried, rows[:SIGNAL_ROWS], held_out)
-    closed = tuple(closed_share(item.error, yardsticks) for item in trial.marks)
-    verdict = forecast(Figures(seen.layers, seen.code, after, trial, closed))
-    return replace(seen, trial=trial, after=after, verdict=verdict, seconds=clock() - began)
+    tried_out = replace(seen, trial=trial, after=after)
+    # Of the figures as they are answered: whoever has them can draw the same verdict again.
+    return replace(tried_out, verdict=forecast(tried_out.to_json()), seconds=clock() - began)
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class CodeFigures:
 def effective_rank(codes: Tensor) -> float:
     """The exponential of the entropy of the normalised singular values of centred codes [rows, code].
 
-    k where k directions are used alike, 1 where there is one, 0 where nothing varies. (Roy and Vetterli, 2007.)
+    k where k directions are used alike, 1 where there is one, 0 where none is. (Roy and Vetterli, 2007.)
     """
     centred = (codes - codes.mean(0)).double()
     values = torch.linalg.svdvals(centred)

@@ -1,10 +1,11 @@
 """What mean-field theory expects of the layers, from their weights' variances alone.
 
-In a wide net with independent weights pre-activations are Gaussian: with `q` the second moment of what feeds
-a layer, its own is `fan_in E[W^2] E phi(sqrt(q) z)^2 + E[b^2]`, and a small difference between two rows grows in
-variance by `chi = fan_in E[W^2] E phi'(sqrt(q) z)^2`; over many layers like it differences fade or grow by e in
-`1 / |ln chi|` layers. (Poole et al., 2016; Schoenholz et al., 2017.) Where weights are not independent, or
-biases depend on them as centring ones do, the measurement departs from it: that is a finding, too.
+In a wide net with independent weights pre-activations are Gaussian: with `q` the second moment of what
+feeds a layer, its own is `fan_in E[W^2] E phi(sqrt(q) z)^2 + E[b^2]`, and a small difference between two
+rows grows in variance by `chi = fan_in E[W^2] E phi'(sqrt(q) z)^2`; over many layers like it differences
+fade or grow by e in `1 / |ln chi|` layers. (Poole et al., 2016; Schoenholz et al., 2017.) Where weights are
+not independent, or biases depend on them as centring ones do, the measurement departs from it: that is a
+finding, too.
 """
 
 from __future__ import annotations
@@ -80,4 +81,5 @@ def _weight(layer: Layer) -> Tensor:
     parameter = next(module.parameters())
     basis = torch.eye(module.in_features, dtype=parameter.dtype, device=parameter.device)
     # A tied map has no weight of its own: what it does to unit vectors is the one it borrows.
-    return (module(basis) - module(torch.zeros_like(basis[:1]))).t()
+    borrowed: Tensor = (module(basis) - module(torch.zeros_like(basis[:1]))).t()
+    return borrowed

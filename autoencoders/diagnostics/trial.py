@@ -2,9 +2,9 @@
 
 The copy has its own random streams, so that the training that follows is bit-identical whether it was tried
 or not. Besides the held-out error the trial follows the *gain*, the regression of reconstructions on rows,
-`sum (y - mean y)(x - mean x) / sum (x - mean x)^2`. On the plateau at the mean image the error stands still to
-many digits while the gain, however small, already grows by a constant factor a step: that tells a net that
-will leave the plateau in time from one that will not.
+`sum (y - mean y)(x - mean x) / sum (x - mean x)^2`. On the plateau at the mean image the error stands still
+to many digits while the gain, however small, already grows by a constant factor a step: that tells a net
+that will leave the plateau in time from one that will not.
 """
 
 from __future__ import annotations

@@ -11,4 +11,13 @@ from autoencoders.init.plan import InitParts, InitPlan
 
 inits.discover(__name__, __path__)
 
-__all__ = ["Earlier", "InitChoice", "InitContext", "InitParts", "InitPlan", "NeedsRows", "initialize", "inits"]
+__all__ = [
+    "Earlier",
+    "InitChoice",
+    "InitContext",
+    "InitParts",
+    "InitPlan",
+    "NeedsRows",
+    "initialize",
+    "inits",
+]

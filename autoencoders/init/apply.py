@@ -34,13 +34,26 @@ def initialize(
     if problems := plan.problems(model):
         raise SpecRefused([(("init", *location), message) for location, message in problems])
     chosen: dict[str, InitChoice] = {}
-    for label, choice, owned in assignments(plan, layers):
+    for label, choice, owned in _in_order(plan, layers):
         started = context.clock()
         yield from apply_word(choice, model, owned, context)
         chosen |= {layer.name: choice for layer in owned}
         detail = {"layers": [layer.name for layer in owned]}
         yield Initialised(word=choice.name, part=label, seconds=context.clock() - started, detail=detail)
     _set_biases(model, layers, chosen, context)
+
+
+def _in_order(
+    plan: InitChoice | InitParts, layers: Sequence[Layer]
+) -> list[tuple[str, InitChoice, list[Layer]]]:
+    """Who initialises what: words that look at other layers after those that do not, in forward order."""
+    places = {layer.name: place for place, layer in enumerate(layers)}
+
+    def turn(assignment: tuple[str, InitChoice, list[Layer]]) -> int:
+        _, choice, owned = assignment
+        return places[owned[0].name] if inits[choice.name].traits.get("looks_at_others") else -1
+
+    return sorted(assignments(plan, layers), key=turn)
 
 
 def apply_word(

@@ -2,7 +2,7 @@
 
 The model's own forward pass is run once on one row of mean squares instead of numbers: every map is replaced
 by what it does to the mean squares of independent inputs, every activation by its Gaussian integral, every
-norm by ones. So adds, reshapes and whatever else an architecture does with its numbers need no rules of their own.
+norm by ones. Adds, reshapes and whatever else an architecture does with its numbers need no rules then.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from autoencoders.models.codes import Code
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, ChannelRMSNorm)
 
-EXACT_VALUES = 32
+EXACT_VALUES = 16
 SAMPLES = 2**21
 
 
@@ -47,12 +47,13 @@ def sums(layer: Layer, squares: Tensor, read: Tensor) -> Tensor:
     if isinstance(module, nn.Conv2d):
         return functional.conv2d(read, squares, stride=module.stride, padding=module.padding)
     if isinstance(module, nn.ConvTranspose2d):
+        assert not isinstance(module.padding, str), "convolutions here state their padding in pixels"
         return functional.conv_transpose2d(
             read,
             squares.transpose(0, 1),
             stride=module.stride,
             padding=module.padding,
-            output_padding=module.output_padding,  # type: ignore[arg-type]
+            output_padding=module.output_padding,
         )
     return functional.linear(read, squares)
 

@@ -22,9 +22,10 @@ def bare_twin(model: Autoencoder) -> Autoencoder:
         module = layer.module
         if parametrize.is_parametrized(module, "weight"):
             # By hand: torch's own way changes the class, which the copy shares with the model.
+            assert isinstance(module.weight, Tensor)
             weight = module.weight.detach().clone()
             del module._modules["parametrizations"]
-            module.__class__ = parametrize.type_before_parametrizations(module)  # type: ignore[assignment]
+            module.__class__ = parametrize.type_before_parametrizations(module)
             module.register_parameter("weight", nn.Parameter(weight))
     return twin.train()
 

@@ -63,6 +63,30 @@ def relative_gradients(
     return found
 
 
+def balanced_groups(layers: Sequence[Layer]) -> list[list[str]]:
+    """The names of the layers that scales can bring into balance with one another.
+
+    Those outside of residual branches, and those of each branch by themselves: `dL/dW` of one of a branch's
+    layers grows with the others' scales, so that all of them together, scaled alike, keep their ratios.
+    """
+    names = scalable(layers)
+    found: dict[int | None, list[str]] = {}
+    for layer in layers:
+        if layer.name in names:
+            found.setdefault(None if layer.branch is None else layer.branch.index, []).append(layer.name)
+    return list(found.values())
+
+
+def _away(ratios: dict[str, float], groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """How far each ratio that is a number lies from the mean of its group."""
+    found: dict[str, float] = {}
+    for group in groups:
+        live = [name for name in group if math.isfinite(ratios[name])]
+        for name in live:
+            found[name] = ratios[name] - sum(ratios[other] for other in live) / len(live)
+    return found
+
+
 @inits.per_model(
     "gradient_balance",
     formula=(
@@ -75,41 +99,39 @@ def relative_gradients(
 def gradient_balance(
     model: Autoencoder, layers: Sequence[Layer], context: InitContext, *, rounds: Rounds = 60
 ) -> Iterator[Event]:
-    """He's weights with one more scale for each layer, so that a step changes every layer by the same share.
+    """He's weights and one more scale a layer, so that a step changes every layer by the same share.
 
     L is the squared error over training rows. Scales follow by damped geometric steps, for where units bend
-    each depends on all others; where they do not, their product of 1 leaves the function as it was.
+    each depends on all others; where they do not, their product of 1 keeps the function as it was. The layers
+    of a residual branch are balanced among themselves.
     """
     draw_he(layers, context)
-    names = scalable(layers)
+    groups = balanced_groups(layers)
+    names = [name for group in groups for name in group]
+    if not names:
+        return
     rows = calibration_rows(model, context, ROWS)
     twin = bare_twin(model)
     twins = {layer.name: layer for layer in twin.layers() if layer.name in names}
-    live: list[str] = []
+    away: dict[str, float] = {}
     widest, damping = math.inf, 1.0
     for _ in range(rounds):
-        ratios = relative_gradients(twin, names, rows, context)
-        live = [name for name, ratio in ratios.items() if math.isfinite(ratio)]
-        if not live:
-            break
-        mean = sum(ratios[name] for name in live) / len(live)
-        before, widest = widest, max(abs(ratios[name] - mean) for name in live)
-        # Where units bend, a whole step may overshoot; where they do not, it is exact.
-        damping = damping / 2 if widest > 0.9 * before else min(1.0, 1.2 * damping)
+        away = _away(relative_gradients(twin, names, rows, context), groups)
+        before, widest = widest, max(map(abs, away.values()), default=0.0)
         if widest < TOLERANCE:
             break
-        steps = {name: damping * (ratios[name] - mean) / 2 for name in live}
-        longest = max(abs(step) for step in steps.values())
-        with torch.no_grad():
-            for name, step in steps.items():
-                # All in proportion, so that the product of the scales stays 1.
-                weight_of(twins[name]).mul_(math.exp(step * min(1.0, LONGEST / longest)))
+        # Where units bend, a whole step may overshoot; where they do not, it is exact.
+        damping = damping / 2 if widest > 0.9 * before else min(1.0, 1.2 * damping)
+        # All in proportion, so that the product of the scales stays 1.
+        part = damping * min(1.0, LONGEST / widest) / 2
+        for name, distance in away.items():
+            weight_of(twins[name]).mul_(math.exp(part * distance))
     for layer in layers:
-        if layer.name in live:
+        if layer.name in away:
             layer.assign(weight_of(twins[layer.name]))
-    if dead := [name for name in names if name not in live]:
+    if dead := [name for name in names if name not in away]:
         yield Warned(message=f"init gradient_balance: no gradient arrives at {', '.join(dead)}")
-    if live and widest >= TOLERANCE:
+    if widest >= TOLERANCE:
         yield Warned(
             message=f"init gradient_balance: after {rounds} rounds the ratios still differ from their mean "
             f"by up to a factor of {math.exp(widest):.3g}"

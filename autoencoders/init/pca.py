@@ -135,6 +135,8 @@ class _Principal:
             self._pairs[layer.name] = slots
         if not self._straight or (through is not None and not through.exact and not self._tied):
             self._scale(layer, read, 1.0 if through is None else through.variance)
+        elif not bool((read != read[:1]).any()):
+            self.dead.append(layer.name)
         centre_units(layer, read)
 
     def _signal(self, layer: Layer, read: Tensor) -> tuple[Tensor, int]:

@@ -52,13 +52,14 @@ def storeys(model: Autoencoder, layers: Sequence[Layer]) -> list[Storey]:
 
 
 def training_rows(found: Sequence[Storey], context: InitContext, *, at_least: int = 1000) -> Tensor:
-    """All training rows [n, features] in float32, or as many as the storeys' values leave room for.
+    """All training rows [n, features] in float32 on the model's device, or as many as there is room for.
 
     Raises:
         NeedsRows: there is no data.
     """
     width = max(storey.up.inputs + storey.up.outputs for storey in found)
-    return context.batch(max(at_least, ROWS_BYTES // (4 * width)))
+    device = next(found[0].up.module.parameters()).device
+    return context.batch(max(at_least, ROWS_BYTES // (4 * width))).to(device)
 
 
 def shuffled(rows: Tensor, batch_size: int, order: torch.Generator) -> Sequence[Tensor]:

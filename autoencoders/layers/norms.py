@@ -163,7 +163,8 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor, times: int) -> None:
-        for _ in range(times):
+        # A model that is only being sized has no numbers to iterate on.
+        for _ in range(0 if matrix.is_meta else times):
             self.right.copy_(_direction(matrix.t().mv(self.left), self.right))
             self.left.copy_(_direction(matrix.mv(self.right), self.left))
 

@@ -42,7 +42,7 @@ class Reading:
 
 
 class Probe:
-    """Records the first pass that a model makes while it is open, and the gradients that come back through it.
+    """Records the first pass that a model makes while it is open, and the gradients that come back.
 
     Args:
         model: what is looked at; nothing of it is changed.
@@ -79,8 +79,12 @@ class Probe:
                 return
             reading = Reading(layer, arguments[0].detach(), out.detach())
             self.readings.append(reading)
+
+            def keep(gradient: Tensor) -> None:
+                reading.gradient = gradient.detach()
+
             if out.requires_grad:
-                out.register_hook(lambda gradient: setattr(reading, "gradient", gradient.detach()))
+                out.register_hook(keep)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
         return record
 

@@ -47,8 +47,9 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
 
 
 def rate_of(optimizer: Optimizer) -> float:
-    """The rate in force, as events report it: that of the first group."""
-    return float(optimizer.param_groups[0]["lr"])
+    """The rate in force, as events report it: that of the first group, its own factor taken off."""
+    first = optimizer.param_groups[0]
+    return float(first["lr"] / first.get("factor", 1.0))
 
 
 def grouped(named: Named, factors: Factors, learning_rate: float) -> list[dict[str, Any]]:
@@ -57,7 +58,12 @@ def grouped(named: Named, factors: Factors, learning_rate: float) -> list[dict[s
     for name, parameter in named:
         groups.setdefault(factors.get(name, 1.0), []).append(parameter)
     return [
-        {"params": parameters, "lr": learning_rate * factor, "base_rate": learning_rate * factor}
+        {
+            "params": parameters,
+            "lr": learning_rate * factor,
+            "base_rate": learning_rate * factor,
+            "factor": factor,
+        }
         for factor, parameters in groups.items()
     ]
 

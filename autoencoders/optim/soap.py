@@ -30,8 +30,11 @@ def soap(
 ) -> Optimizer:
     """Adam along the axes in which a matrix's gradients vary independently; the axes follow every few steps.
 
-    The first step only looks. `every` is how many steps lie between two changes of axes; a matrix's side
-    longer than `largest` keeps its own axes, since finding others costs its cube.
+    A step of a matrix or a vector has a root mean square of one learning rate, as Adam's nearly has (more by
+    Adam's correction while means are young): along axes in which a gradient is a few numbers, Adam's own
+    length would be that of so many numbers. The first step only looks. `every` is how many steps lie between
+    two changes of axes; a matrix's side longer than `largest` keeps its own axes, since finding others costs
+    its cube.
     """
     # Over a second, for a hundred optimizers, that a training by any other word need not pay.
     from pytorch_optimizer import SOAP
@@ -43,4 +46,5 @@ def soap(
         weight_decay=weight_decay,
         precondition_frequency=every,
         max_precondition_dim=largest,
+        normalize_gradient=True,
     )

@@ -92,33 +92,45 @@ class Verdict(BaseModel):
 
 
 _EXAMPLE: dict[str, Any] = {
-    "rows": 1617,
+    "rows": 1680,
     "layers": [
         {
             "name": "encoder.0",
             "part": "encoder",
-            "mean": 0.0021,
-            "variance": 0.0017,
+            "mean": -0.00365,
+            "variance": 0.00142,
             "saturated": 0.0,
             "dead": 0.0,
-            "gradient": 0.0031,
-            "backward": 0.00041,
-            "predicted": {"variance": 0.0017, "chi": 0.0064, "depth_scale": 0.2},
+            "gradient": 1.25e-10,
+            "backward": 5e-11,
+            "predicted": {"variance": 0.00151, "chi": 0.00644, "depth_scale": 0.198},
         }
     ],
-    "code": {"effective_rank": 1.2, "correlation": 0.9999, "variance": 1.1e-9, "active": 0},
-    "reconstruction": {"cosine": 0.71},
-    "jacobian": {"singular_values": [2.1e-9, 3.0e-10], "mean_square": 7.1e-20, "variance": 1.4e-38},
-    "losses": {"start": 14.2, "mean": 4.727, "pca": 1.599, "objective": 44.4},
-    "trial": {"steps": 100, "errors": [[0, 14.2], [100, 4.73]], "closed": 0.0},
+    "code": {"effective_rank": 7.34, "correlation": 1.0, "variance": 2.27e-13, "active": 8},
+    "reconstruction": {"cosine": 0.632},
+    "jacobian": {
+        "singular_values": [1.55e-12, 1.32e-12, 1.17e-12, 8.6e-13, 5.95e-13, 4.92e-13, 4.62e-13, 3.84e-13],
+        "mean_square": 9.02e-25,
+        "variance": 6.21e-49,
+    },
+    "losses": {"start": 11.5, "mean": 4.73, "pca": 1.6, "objective": 44.4},
+    "trial": {"steps": 100, "errors": [[0, 11.5], [100, 4.73]], "closed": -0.00126},
     "verdict": {
         "will_learn": False,
         "outlook": "stuck",
-        "cause": "ordered phase: all rows get the same code (correlation 0.9999)",
-        "cure": "choose larger weights: lsuv or orthogonal",
-        "evidence": {"code.correlation": 0.9999, "trial.closed": 0.0},
+        "cause": "ordered phase: all rows get the same code (correlation 1.000000, though the "
+        "rows' own is 0.697); the gradient at encoder.0 is 5.93e-12 of the last "
+        "layer's",
+        "cure": "choose an init that keeps differences between rows (centred lsuv, "
+        "pca_greedy, rbm_stack), an activation with mean zero, or a norm",
+        "evidence": {
+            "expected.closed": -0.000268,
+            "expected.signal": 0.0,
+            "expected.excess": 0.000268,
+            "trial.closed": -0.00126,
+        },
     },
-    "seconds": 2.4,
+    "seconds": 11.7,
 }
 
 

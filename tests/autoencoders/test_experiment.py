@@ -193,3 +193,49 @@ def test_the_number_of_threads_is_set_where_it_is_given(dataset: Dataset) -> Non
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_factors_of_an_init_reach_the_optimizer_and_outlive_a_resume(dataset: Dataset) -> None:
+    wide: dict[str, Any] = {"init": {"name": "spectral_mup", "base_width": 4}}
+    calm = experiment(dataset, **wide)
+    told = [event for event in calm.run() if isinstance(event, Initialised)]
+    assert told[0].detail["factors"]["encoder.0"] == 4 / tiny.FEATURES
+    assert calm.factors["encoder.0.linear.weight"] == 4 / tiny.FEATURES
+
+    usual = experiment(dataset, init="spectral_mup")
+    list(usual.run())
+    # The same first weights: only the factors differ.
+    assert not torch.equal(next(calm.model.parameters()), next(usual.model.parameters()))
+
+    killed = experiment(dataset, clock=Clock(0.3), checkpoint_seconds=float("inf"), **wide)
+    state: TrainingState | None = None
+    for event in killed.run():
+        if isinstance(event, Step) and event.step >= 9:
+            killed.checkpoint()
+        if isinstance(event, Checkpoint):
+            state = event.state
+            break
+    assert state is not None
+    resumed = experiment(dataset, **wide)
+    list(resumed.run(state))
+    assert resumed.factors == calm.factors
+    for one, other in zip(calm.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_experiment_goes_on_from_an_earlier_one_s_weights(dataset: Dataset, tmp_path: Path) -> None:
+    before = experiment(dataset, training={"epochs": 20, "batch_size": 16})
+    list(before.run())
+    before.save(tmp_path / "before")
+    asked: list[str] = []
+
+    def earlier(source: str) -> Path:
+        asked.append(source)
+        return tmp_path / "before"
+
+    read = Spec.model_validate({**SPEC, "init": {"name": "model", "source": "before@1"}})
+    again = Experiment(read, dataset, earlier=earlier, clock=Clock())
+    list(again.initialise())
+    assert asked == ["before@1"]
+    for one, other in zip(again.model.parameters(), before.model.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -14,6 +14,8 @@ from tests.autoencoders.tiny import Clock, Training
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 
+FACTORS = {"encoder.0.linear.weight": 3.0, "encoder.1.linear.weight": 0.5, "decoder.output.bias": 0.25}
+
 TRAININGS: dict[str, dict[str, Any]] = {
     "adam": {},
     "adamw, masking": {"optimizer": "adamw", "corruption": {"name": "masking", "share": 0.3}},
@@ -48,6 +50,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     },
     "rows from windows": {"window_bytes": 48 * 40},
     "tied": {"architecture": {"tied": True}},
+    "factors of the rate": {"factors": FACTORS},
+    "factors of muon's rates": {"optimizer": "muon", "factors": FACTORS},
 }
 EVERY_TRAINING = pytest.mark.parametrize("name", TRAININGS)
 
@@ -129,6 +133,13 @@ def test_a_checkpoint_of_an_epoch_s_end_does_too(name: str) -> None:
         events = told(list(other.start(state)))
         assert same_bits(other.model.state_dict(), calm_weights)
         assert without_time(events) == without_time(calm_events)[number + 1 :]
+
+
+def test_the_factors_come_back_with_the_state(tmp_path: Path) -> None:
+    killed_after("factors of the rate", 5, tmp_path / "state")
+    assert TrainingState.load(tmp_path / "state").factors == FACTORS
+    plain, scaled = undisturbed("adam")[1], undisturbed("factors of the rate")[1]
+    assert not same_bits(plain, scaled)
 
 
 def test_a_state_may_be_resumed_twice() -> None:

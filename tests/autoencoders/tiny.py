@@ -73,12 +73,14 @@ class Training:
     training_rows: int = 180
     window_bytes: int = 1 << 20
     architecture: dict[str, Any] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
     model: Autoencoder = field(init=False)
     requests: Requests = field(init=False)
 
     def start(self, resume: TrainingState | None = None, **options: Any) -> Iterator[Event]:
         """The events of a training from freshly built parts, as another process would have them."""
         data = rows()
+        factors = self.factors if resume is None else resume.factors
         self.model = model(seed=self.seed, **self.architecture)
         self.requests = Requests()
         batches = Batches(
@@ -91,7 +93,7 @@ class Training:
         return train(
             self.model,
             Objective(self.loss, self.corruption, "none", self.penalties),
-            optimizers.call(optimizers.choose(self.optimizer), list(self.model.named_parameters())),
+            optimizers.call(optimizers.choose(self.optimizer), list(self.model.named_parameters()), factors),
             schedules.call(schedules.choose(self.schedule), self.epochs * batches.per_epoch),
             batches,
             held_out=HeldOut(data[self.training_rows :], identity()),
@@ -101,6 +103,7 @@ class Training:
                 "clock": Clock(),
                 "requests": self.requests,
                 "resume": resume,
+                "factors": factors,
                 **options,
             },
         )

@@ -15,6 +15,7 @@ import pytest
 
 from service.diagnosing import CHILD
 from service.routes.diagnosis_wire import Diagnosis
+from store import Models
 from tests.service.conftest import Door, Opens, issue
 from tests.service.test_jobs import WRONG
 
@@ -89,6 +90,23 @@ def test_a_sample_needs_no_upload(door: Door) -> None:
     answer = door.post("/v1/diagnoses", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["code"]["active"] <= 2
+
+
+def test_an_earlier_models_weights_are_looked_at_as_they_are(serving: Door) -> None:
+    body = {
+        "dataset": "digits",
+        "architecture": {"name": "dense", "widths": [16], "code": 4},
+        "init": {"name": "model", "source": "digits-code@1"},
+    }
+    answer = serving.post("/v1/diagnoses", json=body)
+    assert answer.status_code == 200, answer.text
+    with serving.store.session() as session:
+        earlier = Models(session).resolve("digits-code@1").error
+    # All 180 held-out rows are looked at: it is the very error that its training ended with.
+    assert answer.json()["losses"]["start"] == pytest.approx(earlier, rel=1e-4)
+    unknown = serving.post("/v1/diagnoses", json={**body, "init": {"name": "model", "source": "nobody"}})
+    assert unknown.status_code == 422
+    assert unknown.json()["errors"][0]["loc"] == ["init", "source"]
 
 
 @pytest.mark.parametrize(("more", "place"), WRONG)

@@ -125,7 +125,10 @@ def test_only_a_verdict_that_forebodes_nothing_good_is_a_warning() -> None:
 
 
 def test_the_diagnosis_of_a_report_is_that_of_its_job() -> None:
-    lines = [(1, "state", "then", {"state": "queued"}), (2, "diagnosis", "then", {"diagnosis": {"rows": 3}})]
+    lines: list[tuple[int, str, str, dict[str, Any]]] = [
+        (1, "state", "then", {"state": "queued"}),
+        (2, "diagnosis", "then", {"diagnosis": {"rows": 3}}),
+    ]
     assert report.diagnosis_in(lines) == {"rows": 3}
     assert report.diagnosis_in(lines[:1]) is None
     assert [line["number"] for line in report.history(lines)] == [1]

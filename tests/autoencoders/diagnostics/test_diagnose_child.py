@@ -13,7 +13,10 @@ import pytest
 from autoencoders.data import write_rows
 from tests.autoencoders import tiny
 
-SPEC = {"architecture": {"name": "dense", "widths": [8], "code": 3}, "training": {"epochs": 2, "batch_size": 32}}
+SPEC = {
+    "architecture": {"name": "dense", "widths": [8], "code": 3},
+    "training": {"epochs": 2, "batch_size": 32},
+}
 
 
 @pytest.fixture
@@ -50,7 +53,9 @@ def test_it_answers_with_the_diagnosis(folder: Path) -> None:
         ({"init": {"name": "model", "source": "nobody@1"}}, ["init", "source"]),
     ],
 )
-def test_what_is_refused_is_refused_with_its_place(wrong: dict[str, Any], where: list[str], folder: Path) -> None:
+def test_what_is_refused_is_refused_with_its_place(
+    wrong: dict[str, Any], where: list[str], folder: Path
+) -> None:
     code, found = ask(spec={**SPEC, **wrong}, folder=str(folder))
     assert code == 3
     assert found["problems"][0]["loc"][: len(where)] == where

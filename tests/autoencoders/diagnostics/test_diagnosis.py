@@ -26,7 +26,8 @@ NETS: list[tuple[dict[str, Any], int | tuple[int, ...]]] = [
     ({"widths": (16, 12), "code": 4, "tied": True}, 36),
     ({"widths": (16, 12), "code": {"name": "variational", "size": 4}}, 36),
     ({"widths": (16, 12), "code": {"name": "top_k", "size": 8, "k": 3}}, 36),
-    *(({"widths": (16, 12), "code": 4, "norm": norm}, 36) for norm in ("batch", "layer", "rms", "weight", "spectral")),
+    *(({"widths": (16, 12), "code": 4, "norm": norm}, 36) for norm in ("batch", "layer", "rms", "weight")),
+    ({"widths": (16, 12), "code": 4, "norm": "spectral"}, 36),
     ({"name": "dense_residual", "width": 16, "blocks": 3, "code": 4}, 36),
     ({"name": "dense_residual", "width": 16, "blocks": 3, "code": 4, "norm": "batch"}, 36),
     ({"name": "convolutional", "channels": [4, 6], "code": 4}, (12, 12)),
@@ -99,7 +100,9 @@ def test_a_look_has_neither_trial_nor_verdict() -> None:
     found = look(model, Objective("mse"), rows, rows, Yardsticks(36.0, 30.0), seed=0, clock=clock()).to_json()
     assert found["trial"] is None
     assert found["verdict"] is None
-    assert found["losses"]["start"] == pytest.approx(float((model(rows).output - rows).square().sum(1).mean()))
+    with torch.no_grad():
+        error = float((model(rows).output - rows).square().sum(1).mean())
+    assert found["losses"]["start"] == pytest.approx(error)
 
 
 def test_the_yardsticks_of_a_sample_are_its_own_mean_error_and_the_whole_s_pca() -> None:

@@ -33,7 +33,7 @@ def test_an_orthogonal_linear_net_is_an_isometry_on_its_code() -> None:
 def test_it_agrees_with_torch_s_own_jacobian_of_a_bent_net() -> None:
     model = net(12, widths=(10,), code=3, activation="tanh", output="sigmoid").double()
     rows = normal_rows(1, 12).double()
-    whole = torch.autograd.functional.jacobian(lambda row: model(row[None]).output[0], rows[0])
+    whole = torch.autograd.functional.jacobian(lambda row: model(row[None]).output[0], rows[0])  # type: ignore[no-untyped-call]  # torch leaves it untyped
     expected = torch.linalg.svdvals(whole)[:3]
     assert read_jacobian(model, rows, generator(0)).singular_values == pytest.approx(expected.tolist())
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from autoencoders.diagnostics.prediction import depth_scale, predict
 from autoencoders.diagnostics.signal import LayerSignal, Signals, read_signals
@@ -23,6 +24,12 @@ def signals(model: Autoencoder, rows: torch.Tensor) -> Signals:
 
 def layer(found: Signals, name: str) -> LayerSignal:
     return next(item for item in found.layers if item.name == name)
+
+
+def linear(model: Autoencoder, number: int) -> nn.Linear:
+    found = model.layers()[number].module
+    assert isinstance(found, nn.Linear)
+    return found
 
 
 @pytest.mark.parametrize("word", ["tanh", "relu", "sigmoid", "gelu"])
@@ -46,8 +53,8 @@ def test_chi_is_by_how_much_a_small_difference_between_rows_grows() -> None:
     small = 1e-4 * normal_rows(16, width, seed=1).double()
     chi = predict(model, float(rows.square().mean()))
     one, other = rows, rows + small
-    first = model.encoder[0].linear  # type: ignore[union-attr,index]  # a Hidden
-    second = model.encoder[1].linear  # type: ignore[union-attr,index]  # a Hidden
+    first = linear(model, 0)
+    second = linear(model, 1)
     with torch.no_grad():
         before = float((first(one) - first(other)).square().mean())
         after = float((second(torch.tanh(first(one))) - second(torch.tanh(first(other)))).square().mean())
@@ -66,7 +73,7 @@ def test_the_depth_scale_is_that_of_an_exponential_and_endless_at_criticality() 
 def test_units_that_were_killed_are_counted_as_dead() -> None:
     model = net(widths=(40,), code=5, activation="relu")
     with torch.no_grad():
-        model.encoder[0].linear.bias[:10] = -1e3  # type: ignore[union-attr,index]  # a Hidden
+        linear(model, 0).bias[:10] = -1e3
     found = layer(signals(model, normal_rows(200, 64)), "encoder.0")
     assert found.dead == 0.25
     assert found.saturated > 0.5
@@ -83,7 +90,7 @@ def test_code_units_that_say_the_same_of_every_row_are_dead() -> None:
 def test_a_sigmoid_is_saturated_where_its_slope_is_a_twentieth_of_a_quarter() -> None:
     model = net(1, "zeros", widths=(1,), code=1, activation="sigmoid")
     with torch.no_grad():
-        model.encoder[0].linear.weight.fill_(1.0)  # type: ignore[union-attr,index]  # a Hidden
+        linear(model, 0).weight.fill_(1.0)
     # s (1 - s) = 1 / 80 at |z| = ln((1 + r) / (1 - r)), r = sqrt(1 - 1 / 20)
     root = math.sqrt(0.95)
     edge = math.log((1 + root) / (1 - root))
@@ -95,9 +102,10 @@ def test_gradients_are_those_of_autograd_and_do_not_depend_on_the_number_of_rows
     model = net(widths=(40,), code=5, activation="tanh")
     rows = normal_rows(50, 64)
     found = signals(model, rows)
-    parameter = model.encoder[0].linear.weight  # type: ignore[union-attr,index]  # a Hidden
+    parameter = linear(model, 0).weight
     model.zero_grad()
     (model(rows).output - rows).square().sum(1).mean().backward()
+    assert parameter.grad is not None
     assert layer(found, "encoder.0").gradient == pytest.approx(float(parameter.grad.norm()), rel=1e-5)
     twice = signals(model, rows.repeat(2, 1))
     for one, other in zip(found.layers, twice.layers, strict=True):
@@ -113,9 +121,9 @@ def test_a_tied_decoder_has_a_gradient_of_its_own() -> None:
 def test_what_tells_rows_apart_is_the_variance_between_them() -> None:
     model = net(widths=(40,), code=5)
     with torch.no_grad():
-        model.encoder[0].linear.bias.fill_(7.0)  # type: ignore[union-attr,index]  # a Hidden
+        linear(model, 0).bias.fill_(7.0)
     rows = normal_rows(100, 64)
     found = layer(signals(model, rows), "encoder.0")
-    out = model.encoder[0].linear(rows).detach()  # type: ignore[union-attr,index,operator]  # a Hidden
+    out = linear(model, 0)(rows).detach()
     assert found.between == pytest.approx(float(out.var(0, correction=0).mean()), rel=1e-4)
     assert found.mean == pytest.approx(float(out.mean()), rel=1e-4)

@@ -32,7 +32,9 @@ def test_a_short_warm_up_is_the_job_s_own_and_a_long_one_is_walked_through_faste
 def test_it_learns_where_the_job_would() -> None:
     rows = normal_rows(400, 4) @ normal_rows(4, 16, seed=1)
     model = net(16, "orthogonal", widths=(12,), code=4, activation="linear")
-    found = try_training(model, plan(steps=100, optimizer={"name": "adam", "learning_rate": 0.01}), rows, rows)
+    found = try_training(
+        model, plan(steps=100, optimizer={"name": "adam", "learning_rate": 0.01}), rows, rows
+    )
     assert found.survived
     assert found.steps == 100
     assert found.marks[-1].error < 0.3 * found.marks[0].error

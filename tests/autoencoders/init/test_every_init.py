@@ -167,7 +167,8 @@ def test_no_two_layers_are_equal(choice: InitChoice) -> None:
     initialised(model, choice)
     weights = [layer.weight for layer in model.layers() if layer.weight is not None]
     equal = [torch.equal(a, b) for a, b in itertools.combinations(weights, 2) if bool(a.any())]
-    assert any(equal) == (choice.name in WITHOUT_CHANCE - {"zeros"})
+    # What is copied from an earlier model is as different as it was there.
+    assert any(equal) == (choice.name in WITHOUT_CHANCE - {"zeros", "model"})
 
 
 @every_word_on_every_net

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from autoencoders.errors import SpecRefused, TrainingDiverged
 from autoencoders.events import Initialised, Warned
 from autoencoders.init import InitContext, NeedsRows, initialize, inits
-from autoencoders.init.rbm import Rbm
-from autoencoders.init.rbm_stack import Recipe
+from autoencoders.init.rbm import ContrastiveDivergence, Rbm
+from autoencoders.init.rbm_stack import Recipe, run_epoch
 from tests.autoencoders.init.laws.rbm import errors_by_layer, structured
 from tests.autoencoders.init.nets import context, initialised, net, same
 
@@ -36,6 +37,25 @@ def test_a_part_alone_leaves_the_others_to_their_words(word: str) -> None:
             assert torch.equal(value, whole[key])
         if key.startswith("decoder"):
             assert torch.equal(value, plain[key])
+
+
+@pytest.mark.parametrize("word", ["rbm_stack", "stacked_denoising"])
+def test_each_layer_begins_with_weights_of_its_own(word: str) -> None:
+    model = net("sigmoid", widths=(50, 50), code=50)
+    initialised(model, {"name": word, "epochs": 1, "learning_rate": 1e-6})
+    weights = [layer.weight for layer in model.layers()[:3]]
+    for one, other in itertools.combinations(weights, 2):
+        assert one is not None
+        assert other is not None
+        assert float((one - other).detach().abs().mean()) > 0.05
+
+
+@pytest.mark.parametrize("word", ["rbm_stack", "stacked_denoising"])
+def test_what_comes_above_changes_nothing_below(word: str) -> None:
+    small = initialised(net("sigmoid", widths=(80,)), {"name": word, "epochs": 1})
+    large = initialised(net("sigmoid", widths=(80, 40)), {"name": word, "epochs": 1})
+    for key in ("encoder.0.linear.weight", "encoder.0.linear.bias", "decoder.output.weight"):
+        assert torch.equal(small[key], large[key])
 
 
 def test_a_code_layer_alone_stands_on_the_encoder_as_it_is() -> None:
@@ -157,3 +177,19 @@ def test_unset_it_learns_as_released_in_2006() -> None:
         "momentum": None,
         "weight_cost": 2e-4,
     }
+
+
+def test_the_code_layers_machine_has_linear_units() -> None:
+    model = net("sigmoid")
+    seen = context(model)
+    list(initialize(model, {"encoder": "orthogonal", "code": QUICK}, seen))
+    with torch.no_grad():
+        below = model.encoder(seen.batch(1000))
+    rbm = Rbm.drawn(40, 8, seen.stream("code"), hidden="gaussian")
+    trainer = ContrastiveDivergence(rbm, seen.stream("code", "states"), learning_rate=0.001)
+    order = seen.stream("code", "order")
+    for _ in range(2):
+        run_epoch(trainer, below, 100, order, momentum=0.5)
+    code = model.layers()[2]
+    assert code.weight is not None
+    torch.testing.assert_close(code.weight.detach(), rbm.weight, rtol=1e-4, atol=1e-5)

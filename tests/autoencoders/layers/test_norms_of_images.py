@@ -19,8 +19,8 @@ both_maps = pytest.mark.parametrize("kind", ["convolution", "transposed"])
 
 
 def convolution(kind: str) -> Layer:
-    """A layer that yields 12 channels of 5x4 or of 10x9 pixels."""
-    pyramid = Pyramid("convolutional", (1, 20, 18), (12, 12), 4)
+    """A layer that reads 8 channels and yields 12, of 5x4 or of 10x9 pixels."""
+    pyramid = Pyramid("convolutional", (1, 20, 18), (8, 12) if kind == "convolution" else (12, 8), 4)
     module, fans, positions = pyramid.down(1) if kind == "convolution" else pyramid.up(2)
     return Layer("encoder.1", "encoder", module, fans, positions=positions)
 
@@ -72,6 +72,13 @@ def test_norms_of_activations_standardise(word: Any, axes: tuple[int, ...], kind
     if word != "rms":
         mean = out.mean(dim=axes)
         torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
+
+
+def test_layer_standardises_all_channels_together() -> None:
+    x = 3 + 2 * torch.randn(20, *IMAGE, generator=torch.Generator().manual_seed(1))
+    x[:, :6] *= 5
+    spread, mean = torch.std_mean(x, dim=(1, 2, 3), keepdim=True, correction=0)
+    torch.testing.assert_close(norm_of("layer")(x), (x - mean) / spread, atol=1e-4, rtol=0)
 
 
 def test_group_standardises_within_its_groups_of_channels() -> None:

@@ -290,9 +290,12 @@ def test_building_one_touches_no_global_random_numbers(word: str) -> None:
 
 @every_word
 def test_a_tailored_slope_is_solved_for_the_activations_that_a_row_passes(word: str) -> None:
-    model = build(word, CASES[word][0][0], activation="tailored_leaky_relu")
+    # A goal so low that even four layers need a slope of their own to keep to it.
+    chosen = activations.choose("tailored_leaky_relu", eta=0.5)
+    model = build(word, CASES[word][0][0], activation=chosen)
     passed = model(rows(model), keep_hidden=True)
-    slope = activation("tailored_leaky_relu", depth=len(passed.hidden)).label
+    slope = activation(chosen, depth=len(passed.hidden)).label
+    assert slope != activation(chosen, depth=1).label
     assert {layer.fed_by.label for layer in model.layers() if layer.fed_by is not None} == {slope}
 
 

@@ -141,7 +141,14 @@ def test_the_schedule_s_factor_reaches_every_group(word: Any) -> None:
     full = [group["lr"] for group in optimizer.param_groups]
     set_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25 * rate for rate in full]
-    assert rate_of(optimizer) == optimizer.param_groups[0]["lr"]
+    first = optimizer.param_groups[0]
+    assert rate_of(optimizer) == pytest.approx(first["lr"] / first.get("factor", 1.0))
+
+
+def test_the_rate_that_is_told_has_no_layer_s_factor_in_it() -> None:
+    optimizer = make({"name": "adam", "learning_rate": 0.01}, Bowl(), {"first": 0.5})
+    set_rate(optimizer, 0.5)
+    assert rate_of(optimizer) == pytest.approx(0.005)
 
 
 @EVERY_OPTIMIZER
@@ -172,8 +179,9 @@ def _numbers(state: Any) -> int:
 
 @EVERY_OPTIMIZER
 def test_it_keeps_as_many_numbers_as_it_says(word: Any) -> None:
-    square = nn.Linear(40, 40, bias=False)
-    data = torch.randn(64, 40, generator=torch.Generator().manual_seed(0))
+    square, draws = nn.Linear(40, 40, bias=False), torch.Generator().manual_seed(0)
+    nn.init.normal_(square.weight, std=0.1, generator=draws)
+    data = torch.randn(64, 40, generator=draws)
     optimizer = make(word, square)
     for _ in range(30):
         step(optimizer, lambda: (square(data) - data.roll(1, 0)).square().mean().sqrt())
@@ -276,13 +284,36 @@ def test_soap_s_axes_follow_the_gradients() -> None:
     linear, draws = nn.Linear(6, 4, bias=False), torch.Generator().manual_seed(0)
     old, new = (torch.linalg.qr(torch.randn(6, 6, generator=draws))[0] for _ in range(2))
     spread = torch.randn(64, 6, generator=draws) * torch.logspace(0, -2, 6)
-    optimizer = make({"name": "soap", "every": 1, "learning_rate": 1e-4}, linear)
+    nn.init.normal_(linear.weight, generator=draws)
+    optimizer = make({"name": "soap", "every": 1, "learning_rate": 1e-7}, linear)
     for axes, steps in ((old, 1), (new, 100)):
         inputs = spread @ axes.t()
         for _ in range(steps):
             step(optimizer, lambda inputs=inputs: linear(inputs).square().sum(1).mean())  # type: ignore[misc]
         basis = optimizer.state[linear.weight]["Q"][1]
         assert torch.dot(basis[:, 0], axes[:, 0]).abs() > 0.95
+
+
+def test_soap_s_steps_have_a_root_mean_square_of_one_learning_rate() -> None:
+    model, loss = net_and_loss()
+    optimizer = make({"name": "soap", "learning_rate": 0.01}, model)
+    step(optimizer, loss)
+    for number in range(1, 6):
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        step(optimizer, loss)
+        correction = (1 - 0.95**number) ** -0.5
+        for parameter, old in zip(model.parameters(), before, strict=True):
+            size = float((parameter.detach() - old).square().mean().sqrt())
+            assert size == pytest.approx(0.01 * correction, rel=1e-3)
+
+
+def test_soap_closes_more_of_a_narrow_net_s_error_than_adam_at_the_same_rate() -> None:
+    ends = []
+    for word in ("soap", "adam"):
+        model, loss = net_and_loss()
+        optimizer = make({"name": word, "learning_rate": 0.003}, model)
+        ends.append([step(optimizer, loss) for _ in range(200)][-1])
+    assert ends[0] < ends[1]
 
 
 def test_soap_keeps_the_axes_of_a_side_that_is_too_long() -> None:

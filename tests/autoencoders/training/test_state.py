@@ -85,6 +85,20 @@ def test_damage_is_refused_with_a_word(tmp_path: Path, damage: str) -> None:
         TrainingState.load(folder)
 
 
+def test_a_state_from_before_there_were_factors_is_read_as_having_none(tmp_path: Path) -> None:
+    import hashlib
+
+    folder, state = tmp_path / "checkpoint", a_state()
+    state.save(folder)
+    stored = torch.load(folder / "state.pt", weights_only=True)
+    del stored["factors"]
+    torch.save(stored, folder / "state.pt")
+    manifest = json.loads((folder / "state.json").read_text())
+    manifest |= {"format": 1, "sha256": hashlib.sha256((folder / "state.pt").read_bytes()).hexdigest()}
+    (folder / "state.json").write_text(json.dumps(manifest))
+    assert same(vars(TrainingState.load(folder)), vars(state))
+
+
 def test_a_pickle_with_code_in_it_is_refused(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autoencoders.init.mirror import Mirror, trunk
+from autoencoders.init.sparse_dictionary import geometric_median
 from autoencoders.layers.layer import Layer
 from tests.autoencoders.init.laws import Trial, law, own_biases, variant
 from tests.autoencoders.init.maps import passed_through, spectral
@@ -233,11 +234,13 @@ def the_encoder_reads_with_the_unit_columns_that_the_decoder_writes_with(trial: 
     # Uniform on the sphere: the mean of n unit vectors of d numbers has d numbers of variance 1 / (n d).
     units, size = writes.shape
     assert float(writes.detach().mean(dim=1).square().sum()) < (1 + 4.5 * math.sqrt(2 / units)) / size
-    read = passed_through(trial)[layers[place].name][0].double()
-    bias = layers[place].bias
-    assert bias is not None
-    # At the geometric median the unit vectors towards the rows sum to nothing.
-    median = torch.linalg.lstsq(reads.detach().double(), -bias.detach().double()[:, None]).solution[:, 0]
-    if size >= units:
-        towards = torch.nn.functional.normalize(read - median, dim=1)
-        assert float(torch.linalg.vector_norm(towards.mean(dim=0))) < 1e-3
+    seen = passed_through(trial)
+    took_off, adds = layers[place].bias, layers[place + 1].bias
+    assert took_off is not None
+    assert adds is not None
+    median = geometric_median(seen[layers[place].name][0])
+    torch.testing.assert_close(took_off.detach(), -reads.detach() @ median, atol=1e-5, rtol=0)
+    # At a geometric median the unit vectors towards the points sum to nothing.
+    before = next(layer for layer in reversed(trunk(trial.model)) if layer.part == "encoder")
+    towards = torch.nn.functional.normalize(seen[before.name][1] - adds.detach(), dim=1)
+    assert float(torch.linalg.vector_norm(towards.mean(dim=0))) < 1e-3

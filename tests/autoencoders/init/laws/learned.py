@@ -10,6 +10,7 @@ from torch import Tensor
 from autoencoders.events import Warned
 from autoencoders.init import InitContext, initialize, inits
 from autoencoders.init.bare import bare_twin, scalable, squared_error
+from autoencoders.init.gradient_balance import balanced_groups
 from autoencoders.init.gradinit import FirstStep
 from autoencoders.optim import optimizers
 from tests.autoencoders.init.laws import Trial, law, needs
@@ -61,15 +62,16 @@ def every_layer_would_change_by_the_same_share(trial: Trial) -> None:
     owned = [layer for layer in twin.layers() if layer.name in scalable(trial.model.layers())]
     loss = squared_error(twin, trial.rows, torch.Generator().manual_seed(trial.seed))
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    ratios = []
+    ratios = {}
     for layer in owned:
         weight = layer.module.weight
         assert isinstance(weight, Tensor)
         assert weight.grad is not None
-        ratios.append(float(weight.grad.norm() / weight.detach().norm()))
-    if ratios:
-        # The rounds end when no ratio is 2% from their geometric mean.
-        assert max(ratios) / min(ratios) < 1.05, ratios
+        ratios[layer.name] = float(weight.grad.norm() / weight.detach().norm())
+    for group in balanced_groups(trial.model.layers()):
+        found = [ratios[name] for name in group]
+        # The rounds end when no ratio is 2% from its group's geometric mean.
+        assert max(found) / min(found) < 1.05, (group, found)
 
 
 def _after_one_step(trial: Trial, model_name: str, word: str, step: FirstStep) -> tuple[float, float]:

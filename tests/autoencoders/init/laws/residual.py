@@ -56,13 +56,13 @@ def the_jacobian_of_a_stack_is_the_identity(trial: Trial) -> None:
             stream = block(stream)
         return stream.flatten()
 
-    jacobian = torch.autograd.functional.jacobian(stack, x.flatten())
+    jacobian = torch.func.jacrev(stack)(x.flatten())
     assert torch.equal(jacobian, torch.eye(x.numel()))
 
 
 @law("zero_branch", "layer_scale", "fixup", "depth_scaled")
 def the_scale_of_each_branch_is_the_word_s(trial: Trial) -> None:
-    wanted = {"zero_branch": 0.0, "layer_scale": trial.parameters.get("value"), "fixup": 1.0}
+    wanted = {"zero_branch": 0.0, "layer_scale": float(trial.parameters.get("value", 0))}
     for branch in branches(trial):
         value = wanted.get(trial.choice.name, 1.0)
         assert torch.equal(branch.scale.detach(), torch.full_like(branch.scale, value))
@@ -85,13 +85,13 @@ def _factor(trial: Trial, layer: Layer) -> float:
     branch = layer.branch
     last = branch is not None and branch.layers[-1] == layer.name
     if trial.choice.name == "depth_scaled" and branch is not None and last:
-        return branch.count**-0.5
+        return 1 / math.sqrt(branch.count)
     if trial.choice.name == "fixup":
         if last or layer.is_output:
             return 0.0
         if branch is not None:
             # L^(-1 / (2 m - 2)) with m = 2 layers in every branch.
-            return float(branch.count) ** -0.5
+            return 1 / math.sqrt(branch.count)
     return 1.0
 
 
@@ -119,7 +119,7 @@ def the_stream_never_has_twice_the_variance_with_which_it_began(trial: Trial) ->
                 stream = stream + seen[layer.name][1]
         unit = float(stem.square().mean()) if not _normed(trial) else max(1.0, float(stem.square().mean()))
         ratios.append(float(stream.square().mean()) / unit)
-    # (1 + 1/L)^(L/2) < 2 for L branches, half of which stand before the code; a few independent units' spread.
+    # (1 + 1/L)^(L/2) < 2 for L branches, half of which stand before the code.
     assert sum(ratios) / len(ratios) < 2.0, ratios
 
 
