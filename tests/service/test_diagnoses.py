@@ -168,11 +168,9 @@ def test_a_full_house_says_when_to_come_back(opens: Opens) -> None:
         threads, answers = _asked(door, SMALL, 5)
         for thread in threads:
             thread.join()
-    found = {answer.status_code for answer in answers}
-    assert found == {200, 503}
+    # One is made and one more may wait; how many of the rest are refused hangs on when they come.
+    assert {answer.status_code for answer in answers} == {200, 503}
     full = [answer for answer in answers if answer.status_code == 503]
-    # One is made, and one more may wait: the rest is not kept.
-    assert len(full) >= 3
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in full)
     assert full[0].json()["type"].endswith("busy")
     assert not _children()
