@@ -15,6 +15,7 @@ from autoencoders.diagnostics.outlook import Expectation, Outlook, expect
 ALIKE = 0.99
 FLAT = 0.5
 FAINT = 1e-3
+SLOWER = "choose a learning rate a tenth as large, a longer warm-up, or training.clip_norm"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _broken(found: dict[str, Any], _: Expectation) -> Words | None:
         return None
     return (
         f"rate too large: after {trial['steps']} steps of the trial the loss was no number",
-        "choose a learning rate a tenth as large, a longer warm-up, or training.clip_norm",
+        SLOWER,
     )
 
 
@@ -138,7 +139,7 @@ def _collapsed(found: dict[str, Any], _: Expectation) -> Words | None:
     return (
         f"rate too large: the trial's steps took the code's effective rank from "
         f"{_number(before['effective_rank'])} to {_number(rank)}, and its units died or went flat",
-        "choose a learning rate a tenth as large, a longer warm-up, or training.clip_norm",
+        SLOWER,
     )
 
 
@@ -191,7 +192,7 @@ def _wild(found: dict[str, Any], expected: Expectation) -> Words | None:
     return (
         f"rate too large: the held-out error fell to {_number(min(errors))} in the trial and rose to "
         f"{_number(errors[-1])} again",
-        "choose a learning rate a tenth as large, a longer warm-up, or training.clip_norm",
+        SLOWER,
     )
 
 

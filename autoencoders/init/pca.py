@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Annotated
 
 import torch
@@ -23,6 +22,7 @@ from autoencoders.init.flow import (
     summands,
     warn_of_dead,
 )
+from autoencoders.init.following import followed_by
 from autoencoders.init.lift import inits
 from autoencoders.init.lsuv import orthogonal_weight
 from autoencoders.init.mirror import Mirror, trunk
@@ -65,10 +65,8 @@ class _Principal:
         every = model.layers()
         # How the activation after each layer lets its output through; the code is linear.
         self._after: dict[str, Passage | None] = {
-            layer.name: None
-            if layer.part == "code" or following.fed_by is None
-            else passage(following.fed_by, STRAIGHT if straight else BENT)
-            for layer, following in pairwise(every)
+            name: None if activation is None else passage(activation, STRAIGHT if straight else BENT)
+            for name, activation in followed_by(model).items()
         }
         self._pairs: dict[str, int] = {}
         self.dead: list[str] = []

@@ -39,6 +39,17 @@ def experiment(
     return Experiment(read, dataset, clock=clock or Clock(), checkpoint_seconds=checkpoint_seconds)
 
 
+def left_half_way(dataset: Dataset, **options: Any) -> TrainingState:
+    """The state of a training that was left after nine steps."""
+    killed = experiment(dataset, clock=Clock(0.3), checkpoint_seconds=float("inf"), **options)
+    for event in killed.run():
+        if isinstance(event, Step) and event.step >= 9:
+            killed.checkpoint()
+        if isinstance(event, Checkpoint):
+            return event.state
+    raise AssertionError("the training ended before its ninth step")
+
+
 def test_its_events_tell_of_the_init_the_epochs_and_the_end(dataset: Dataset) -> None:
     events = list(experiment(dataset).run())
     assert isinstance(events[0], Initialised)
@@ -133,21 +144,9 @@ def test_a_checkpoint_can_be_asked_for_and_resumed_from_in_another_process_s_exp
     calm = experiment(dataset, objective={"corruption": {"name": "gaussian", "std": 0.1}})
     list(calm.run())
 
-    killed = experiment(
-        dataset,
-        objective={"corruption": {"name": "gaussian", "std": 0.1}},
-        clock=Clock(0.3),
-        checkpoint_seconds=float("inf"),
-    )
-    state: TrainingState | None = None
-    for event in killed.run():
-        if isinstance(event, Step) and event.step >= 9:
-            killed.checkpoint()
-        if isinstance(event, Checkpoint):
-            state = event.state
-            break
-    assert state is not None
-    resumed = experiment(dataset, objective={"corruption": {"name": "gaussian", "std": 0.1}})
+    noisy: dict[str, Any] = {"objective": {"corruption": {"name": "gaussian", "std": 0.1}}}
+    state = left_half_way(dataset, **noisy)
+    resumed = experiment(dataset, **noisy)
     events = list(resumed.run(state))
     assert not [event for event in events if isinstance(event, Initialised)]
     for one, other in zip(calm.model.parameters(), resumed.model.parameters(), strict=True):
@@ -207,15 +206,7 @@ def test_the_factors_of_an_init_reach_the_optimizer_and_outlive_a_resume(dataset
     # The same first weights: only the factors differ.
     assert not torch.equal(next(calm.model.parameters()), next(usual.model.parameters()))
 
-    killed = experiment(dataset, clock=Clock(0.3), checkpoint_seconds=float("inf"), **wide)
-    state: TrainingState | None = None
-    for event in killed.run():
-        if isinstance(event, Step) and event.step >= 9:
-            killed.checkpoint()
-        if isinstance(event, Checkpoint):
-            state = event.state
-            break
-    assert state is not None
+    state = left_half_way(dataset, **wide)
     resumed = experiment(dataset, **wide)
     list(resumed.run(state))
     assert resumed.factors == calm.factors

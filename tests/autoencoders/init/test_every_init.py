@@ -150,10 +150,16 @@ def test_it_survives_json(choice: InitChoice) -> None:
     assert same(initialised(net(name), again.init), initialised(net(name), choice))
 
 
-@every_word
+@pytest.mark.parametrize(
+    "choice",
+    [
+        choice
+        for choice in CHOICES
+        if "deep tanh" in MEANT[choice.name] and not inits[choice.name].traits.get("looks_at_others")
+    ],
+    ids=_name,
+)
 def test_adding_a_layer_changes_no_other(choice: InitChoice) -> None:
-    if inits[choice.name].traits.get("looks_at_others") or "deep tanh" not in MEANT[choice.name]:
-        pytest.skip("what it does to a layer depends on the others, or it is not for this net")
     small = initialised(net("deep tanh", widths=(40, 40)), choice)
     large = initialised(net("deep tanh", widths=(40, 40, 40)), choice)
     for key in ("encoder.0.linear.weight", "encoder.1.linear.weight", "decoder.output.weight"):
@@ -171,10 +177,8 @@ def test_no_two_layers_are_equal(choice: InitChoice) -> None:
     assert any(equal) == (choice.name in WITHOUT_CHANCE - {"zeros", "model"})
 
 
-@every_word_on_every_net
+@_on_nets([choice for choice in CHOICES if choice.name not in OWN_BIASES])
 def test_biases_are_zero_where_the_word_says_nothing(choice: InitChoice, name: str) -> None:
-    if choice.name in OWN_BIASES:
-        pytest.skip("its own law says what its biases are")
     model = net(name)
     with torch.no_grad():
         for layer in model.layers():
