@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -116,13 +117,37 @@ def named_jobs() -> dict[str, dict[str, Any]]:
             init="he_normal", **{**sigmoid, "activation": "leaky_relu", "optimizer": nesterov}
         ),
         "tanh, depth 30 at criticality": job(
-            init={"name": "edge_of_chaos"}, activation="tanh", widths=[128] * 15, **deep
+            init="isometry", activation="tanh", widths=[128] * 15,
+            **{**deep, "optimizer": {"name": "adam", "learning_rate": 3e-4}},
+        ),
+        "tanh, depth 30 at criticality, too large a rate": job(
+            init="isometry", activation="tanh", widths=[128] * 15, **deep
+        ),
+        "tanh, depth 30 at the edge of chaos": job(
+            init="edge_of_chaos", activation="tanh", widths=[128] * 15, **deep
         ),
         "residual, depth 50": job(
             init="depth_scaled", activation="leaky_relu", name="dense_residual", width=128, blocks=12,
             widths=[], **deep,
         ),
     }  # fmt: skip
+
+
+GRID = {
+    "init": [NORMAL[0.01], "glorot_normal", "he_normal", "orthogonal", "lsuv", NORMAL[1.0]],
+    "activation": ["sigmoid", "tanh", "relu", "leaky_relu"],
+    "widths": [[64, 32], [64, 48, 48, 32, 32], [32] * 8],
+    "norm": ["none", "batch"],
+    "optimizer": [OPTIMIZERS[0][0], OPTIMIZERS[4][0]],
+}
+"""What people choose from first: Adam at .001 and Nesterov at .01, 900 steps each."""
+
+
+def grid_jobs(count: int) -> dict[str, dict[str, Any]]:
+    """So many cells of `GRID`, drawn with a fixed seed and without repetition."""
+    cells = [job(*cell) for cell in itertools.product(*GRID.values())]
+    order = np.random.default_rng(2006).permutation(len(cells))[:count]
+    return {describe(cells[index]): cells[index] for index in order}
 
 
 def drawn_jobs(count: int) -> dict[str, dict[str, Any]]:

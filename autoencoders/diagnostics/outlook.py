@@ -12,8 +12,8 @@ The way from the mean's held-out error to PCA's is the unit. Two things are foll
   on at its rate, which itself fell by what it did over the trial; where less than half of the way is left,
   no slower than by its power of the time.
 
-What is closed in the end is the one less the other. The numbers were set on one half of the nets of
-`benchmarks/diagnosis.py`, and its errors are counted on the other.
+What is closed in the end is the one less the other. The numbers were set on the odd jobs of
+`benchmarks/diagnosis.py`, and its errors are counted on the plain grid there, on none of which they were set.
 """
 
 from __future__ import annotations
