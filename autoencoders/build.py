@@ -12,6 +12,7 @@ from autoencoders.data.dataset import Dataset, Facts
 from autoencoders.data.moments import FeatureStatistics
 from autoencoders.data.scaling import Affine, fit_scaling, scaled_range
 from autoencoders.diagnostics import Plan
+from autoencoders.init.plan import assignments
 from autoencoders.models import Autoencoder, architectures
 from autoencoders.objective import Objective
 from autoencoders.optim import NO_FACTORS, Schedule, numbers_kept, optimizers, schedules
@@ -99,7 +100,8 @@ class Estimate:
 
     Attributes:
         parameters: trainable numbers in the model.
-        memory_bytes: weights, gradients, optimizer's state, best epoch's copy, a window of rows, one batch.
+        memory_bytes: weights, gradients, optimizer's state, best epoch's copy, a window of rows, one batch;
+            before the first step, what a pretraining holds of the rows in the window's place.
         flops: floating-point operations of the matrix products, forward and backward, over all epochs.
     """
 
@@ -108,8 +110,15 @@ class Estimate:
     flops: float
 
 
-def estimate(spec: Spec, facts: Facts, *, window_bytes: int) -> Estimate:
-    """Size a training without building it: the model lives on torch's meta device, which holds no numbers."""
+def estimate(spec: Spec, facts: Facts, *, window_bytes: int, most_rows: int | None = None) -> Estimate:
+    """Size a training without building it: the model lives on torch's meta device, which holds no numbers.
+
+    Args:
+        spec: resolved.
+        facts: of the dataset.
+        window_bytes: the most that is held of the rows in training.
+        most_rows: the most that an initialisation may look at; None for all.
+    """
     with torch.device("meta"):
         built = model(spec, facts)
     state_per_parameter = numbers_kept(spec.optimizer)
@@ -117,11 +126,15 @@ def estimate(spec: Spec, facts: Facts, *, window_bytes: int) -> Estimate:
     layers = built.layers()
     hidden = sum(layer.outputs for layer in layers)
     rows = min(spec.training.batch_size, facts.training_rows)
+    looked_at = min(facts.training_rows, most_rows or facts.training_rows)
+    held = sum(
+        choice.held_bytes(built, owned, looked_at) for _, choice, owned in assignments(spec.init, layers)
+    )
     window = min(window_bytes, facts.training_rows * facts.features * FLOAT32_BYTES)
     # Of each number that a layer yields: before and after the activation, a gradient; two more with a norm.
     copies = 5 if any(layer.normed for layer in layers) else 3
     # Weights, gradients, best epoch's copy and a checkpoint on its way out, besides the optimizer's moments.
     numbers = parameters * (4 + state_per_parameter) + copies * rows * hidden
-    memory = FLOAT32_BYTES * numbers + window
+    memory = FLOAT32_BYTES * numbers + max(window, held)
     products = sum(layer.products for layer in layers)
     return Estimate(parameters, memory, 6.0 * products * facts.training_rows * spec.training.epochs)

@@ -2,7 +2,9 @@
 
 The request is one JSON object on standard input: `spec`; `folder`, that of a canonical dataset; `rows`, the
 most that are looked at, pretraining included; `threads`; `device`; `earlier`, the folders of earlier models
-by the names that an init gives. The diagnosis is the answer on standard output. What is refused answers
+by the names that an init gives; `seconds`, after how many the trial shall end, counted from `asked`, a
+time in seconds since 1970, or else from when the request was read: the imports before it take long on a
+busy machine. The diagnosis is the answer on standard output. What is refused answers
 `{"message", "problems": [{"loc", "msg"}]}` and ends with exit code 3.
 """
 
@@ -10,11 +12,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from autoencoders.data.dataset import Dataset
 from autoencoders.errors import AutoencoderError, SpecRefused
@@ -35,6 +38,8 @@ class DiagnosisRequest(BaseModel):
     threads: PositiveInt = 1
     device: str = "cpu"
     earlier: dict[str, Path] = {}
+    seconds: PositiveFloat | None = None
+    asked: PositiveFloat | None = None
 
 
 def answer(request: DiagnosisRequest) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def answer(request: DiagnosisRequest) -> dict[str, Any]:
         SpecRefused: it cannot be built for this dataset.
         AutoencoderError: anything else about it that is wrong.
     """
+    began = time.time() if request.asked is None else request.asked
     experiment = Experiment(
         Spec.model_validate(request.spec),
         Dataset.open(request.folder),
@@ -55,7 +61,8 @@ def answer(request: DiagnosisRequest) -> dict[str, Any]:
     )
     for _ in experiment.initialise():
         pass
-    return experiment.diagnose(request.rows).to_json()
+    left = None if request.seconds is None else request.seconds - (time.time() - began)
+    return experiment.diagnose(request.rows, seconds=left).to_json()
 
 
 def main() -> int:

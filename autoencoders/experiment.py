@@ -24,9 +24,9 @@ from autoencoders.bundle import BundleManifest, Metrics
 from autoencoders.data.arrays import Array, stream
 from autoencoders.data.baselines import mean_error, pca_error
 from autoencoders.data.dataset import Dataset
-from autoencoders.diagnostics import Diagnosis, Yardsticks, diagnose, look, measure
+from autoencoders.diagnostics import Deadline, Diagnosis, Yardsticks, diagnose, look, measure
 from autoencoders.errors import AutoencoderError
-from autoencoders.events import Diagnosed, Event, Finished, Initialised
+from autoencoders.events import Diagnosed, Event, Finished, Initialised, Warned
 from autoencoders.init import Earlier, InitContext, initialize
 from autoencoders.spec import Spec
 from autoencoders.training import Batches, HeldOut, Requests, TrainingState, evaluate, row_errors, train
@@ -119,7 +119,7 @@ class Experiment:
         if resume is None:
             yield from self.initialise()
             if self._diagnose:
-                yield Diagnosed(diagnosis=self.diagnose().to_json())
+                yield self._diagnosed()
         else:
             self.factors = dict(resume.factors)
         held_out = HeldOut(self.dataset.held_out, self.affine, self.device, widest=self.model.widest)
@@ -128,13 +128,24 @@ class Experiment:
                 self._look_at_the_best(held_out)
             yield event
 
-    def diagnose(self, rows: int = DIAGNOSED_ROWS) -> Diagnosis:
+    def diagnose(self, rows: int = DIAGNOSED_ROWS, *, seconds: float | None = None) -> Diagnosis:
         """Look at the model, try its training on a copy, and forecast it.
 
         A quarter of the `rows` are held-out ones. The model and the streams of its training stay untouched.
+        Where `seconds` are given and are over, the trial ends early, but takes ten steps in any case.
         """
+        deadline = Deadline.after(seconds, self._clock)
         plan = build.plan(self.spec, self.dataset, self.model, self.factors)
-        return diagnose(self.model, plan, *self._rows_to_look_at(rows), clock=self._clock)
+        sample = self._rows_to_look_at(rows)
+        return diagnose(self.model, plan, *sample, clock=self._clock, deadline=deadline)
+
+    def _diagnosed(self) -> Event:
+        """The diagnosis, or why there is none: a forecast that cannot be made is no reason not to train."""
+        try:
+            return Diagnosed(diagnosis=self.diagnose().to_json())
+        except Exception as error:
+            said = " ".join(str(error).split())[:300]
+            return Warned(message=f"the start could not be diagnosed: {type(error).__name__}: {said}")
 
     def look(self, rows: int = DIAGNOSED_ROWS) -> Diagnosis:
         """Look at the model as it is now, without a trial and a verdict."""
@@ -148,8 +159,8 @@ class Experiment:
         yardsticks = measure(rows, held_out, self._mean_row(), self.model.code_size, self.baselines)
         return rows, held_out, yardsticks
 
-    def save(self, folder: Path) -> BundleManifest:
-        """Write the trained model's folder.
+    def save(self, folder: Path, *, space: str | None = None) -> BundleManifest:
+        """Write the trained model's folder; `space` is that of the codes where they were aligned.
 
         Raises:
             Unfinished: `Finished` was not yielded yet.
@@ -166,6 +177,8 @@ class Experiment:
             baselines=self.baselines,
             scores=self.scores,
             dataset_sha256=self.dataset.manifest.sha256,
+            held_out=self.dataset.held_out,
+            space=space,
         )
 
     def initialise(self) -> Iterator[Event]:

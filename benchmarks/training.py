@@ -1,6 +1,7 @@
 """How fast training is, beside the matrix products that nobody can do without and beside a tutorial's loop.
 
     python benchmarks/training.py [--data rows.npz] [--rounds 7] [--rows 16384] [--precision float32]
+    python benchmarks/training.py --inits [--data rows.npz] [--rows 60000]   (see `init_seconds.py`)
 
 Contenders take turns within one run, since the speed of a shared machine drifts: what counts is the median
 over rounds of each round's ratio to the products alone. The net is 784-1000-500-250-30 and its mirror,
@@ -18,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 # libgomp reads it once, when torch is imported: waiting threads must not spin while the other one still
@@ -38,7 +40,7 @@ from autoencoders.models import Autoencoder, architectures
 from autoencoders.objective import Objective
 from autoencoders.optim import optimizers, schedules
 from autoencoders.training import Batches, HeldOut, train
-from benchmarks import rbm
+from benchmarks import init_seconds, rbm
 
 WIDTHS = (784, 1000, 500, 250, 30)
 SIZES = (*WIDTHS, *WIDTHS[-2::-1])
@@ -178,6 +180,25 @@ def show(title: str, found: dict[str, dict[str, float]], write: Callable[[str], 
         write(f"  {name:12} {figures['samples_per_second']:9.0f} samples/s  {shares}")
 
 
+def measure_inits(rows: np.ndarray, *, given: bool, write: Callable[[str], None]) -> None:
+    """Print the seconds of every init, and write them as JSON into `benchmarks/results/`."""
+    found = []
+    write(init_seconds.HEAD)
+    for one in init_seconds.seconds_of_every_init(rows.reshape(-1, 28, 28)):
+        found.append(one)
+        write(init_seconds.line(one))
+    report = {
+        "data": "given" if given else "random",
+        "rows": len(rows),
+        "threads": 1,
+        "load": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "inits": [asdict(one) for one in found],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "inits.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
 def main(write: Callable[[str], None] = print) -> None:
     """Measure, print a table, and write it as JSON into `benchmarks/results/`."""
     parser = argparse.ArgumentParser(
@@ -190,7 +211,13 @@ def main(write: Callable[[str], None] = print) -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--inits", action="store_true", help="what every init takes, one thread, and nothing else"
+    )
     asked = parser.parse_args()
+    if asked.inits:
+        measure_inits(read_rows(asked.data, asked.rows), given=asked.data is not None, write=write)
+        return
     torch.set_num_threads(asked.threads)
     rows = read_rows(asked.data, asked.rows // BATCH * BATCH)
     speeds = measure(

@@ -31,6 +31,8 @@ ROWS = 2000
 WAIT_SECONDS = 6.0
 """How long a diagnosis waits for one of the others to end: with its own time it is less than a minute."""
 
+_RESERVE_SECONDS = 12
+"""What is left of a child's time when its trial is to end: for the last step, if all is slow."""
 _THREADS = min(2, os.cpu_count() or 1)
 _FILE_BYTES = 64 * 1024 * 1024
 _WAY_OUT = (
@@ -77,6 +79,8 @@ def _ask(gateway: Gateway, submission: Submission, leash: Leash) -> dict[str, An
         "threads": _THREADS,
         "device": "cpu",
         "earlier": _earlier(gateway, submission),
+        "seconds": max(bounds.wall_seconds - _RESERVE_SECONDS, 0.5 * bounds.wall_seconds),
+        "asked": time.time(),
     }
     try:
         return gateway.diagnosers.run(CHILD, asked, bounds, wait_seconds=WAIT_SECONDS, leash=leash)
@@ -103,7 +107,7 @@ def _refuse_too_large(submission: Submission, bounds: Bounds) -> None:
     """Say what will not fit before a process tries."""
     facts = submission.facts
     window_bytes = min(ROWS, facts.rows) * facts.features * build.FLOAT32_BYTES
-    needed = build.estimate(submission.request, facts, window_bytes=window_bytes).memory_bytes
+    needed = build.estimate(submission.request, facts, window_bytes=window_bytes, most_rows=ROWS).memory_bytes
     if needed > bounds.memory_bytes:
         raise DiagnosisFailed(
             f"it would need about {needed:,} bytes of memory; a diagnosis may use {bounds.memory_bytes:,}. "

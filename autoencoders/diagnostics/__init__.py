@@ -4,6 +4,7 @@
 `forecast` makes a verdict of the figures alone.
 """
 
+from autoencoders.diagnostics.deadline import Deadline
 from autoencoders.diagnostics.diagnosis import Diagnosis, diagnose, look
 from autoencoders.diagnostics.outlook import Expectation, Outlook, expect
 from autoencoders.diagnostics.trial import Plan
@@ -11,6 +12,7 @@ from autoencoders.diagnostics.verdict import Verdict, forecast
 from autoencoders.diagnostics.yardsticks import Yardsticks, measure
 
 __all__ = [
+    "Deadline",
     "Diagnosis",
     "Expectation",
     "Outlook",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from autoencoders.diagnostics.deadline import NEVER, Deadline
 from autoencoders.diagnostics.jacobian import JacobianFigures, read_jacobian
 from autoencoders.diagnostics.latent import CodeFigures, read_codes
 from autoencoders.diagnostics.prediction import Prediction, predict
@@ -88,6 +89,7 @@ class Diagnosis:
 def _trial_json(trial: Trial, yardsticks: Yardsticks) -> dict[str, Any]:
     return {
         "steps": trial.steps,
+        "planned": trial.planned,
         "horizon": trial.horizon,
         "errors": [[item.step, item.error] for item in trial.marks],
         "gains": [[item.step, item.gain] for item in trial.marks],
@@ -109,6 +111,7 @@ def look(
     *,
     seed: int,
     clock: Callable[[], float],
+    deadline: Deadline = NEVER,
 ) -> Diagnosis:
     """The figures of a model as it is, trained or not, without a trial; it stays untouched.
 
@@ -120,13 +123,14 @@ def look(
         yardsticks: the errors of these held-out rows.
         seed: of the streams that corruptions and codes draw from here.
         clock: seconds that only go forward.
+        deadline: after it the Jacobian is looked at in a slice.
     """
     began = clock()
     copied = copy.deepcopy(model)
     seen = rows[:SIGNAL_ROWS]
     error = mark(copied, held_out, 0).error
     signals = read_signals(copied, objective, seen, generator(seed, "diagnosis", "pass", device=rows.device))
-    jacobian = read_jacobian(copied, seen[:JACOBIAN_ROWS], generator(seed, "diagnosis", "jacobian"))
+    jacobian = read_jacobian(copied, seen[:JACOBIAN_ROWS], generator(seed, "diagnosis", "jacobian"), deadline)
     code, cosine = _read_codes(copied, seen, held_out)
     return Diagnosis(
         rows=len(rows) + len(held_out),
@@ -150,17 +154,20 @@ def diagnose(
     yardsticks: Yardsticks,
     *,
     clock: Callable[[], float],
+    deadline: Deadline = NEVER,
 ) -> Diagnosis:
     """Look at an initialised model, try its training on a copy, and forecast its job.
 
     The model, its gradients, buffers and modes stay untouched. Arguments are those of `look`; `plan` says how
-    the job will train.
+    the job will train, and `deadline` when the trial shall end, if it has taken ten steps; a quarter of the
+    time till then goes by before the Jacobian is cut short.
     """
     began = clock()
-    seen = look(model, plan.objective, rows, held_out, yardsticks, seed=plan.seed, clock=clock)
+    soon = deadline.share(0.25)
+    seen = look(model, plan.objective, rows, held_out, yardsticks, seed=plan.seed, clock=clock, deadline=soon)
     tried = copy.deepcopy(model)
     tried.zero_grad(set_to_none=True)
-    trial = try_training(tried, plan, rows, held_out)
+    trial = try_training(tried, plan, rows, held_out, deadline)
     after, _ = _read_codes(tried, rows[:SIGNAL_ROWS], held_out)
     tried_out = replace(seen, trial=trial, after=after)
     # Of the figures as they are answered: whoever has them can draw the same verdict again.

@@ -9,16 +9,19 @@ of the squared singular values says whether signals keep their size, their varia
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from autoencoders.diagnostics.deadline import NEVER, Deadline
 from autoencoders.models.autoencoder import Autoencoder
 
 ROWS = 4
 DIRECTIONS = 64
+FEWEST = 4
+"""How many directions are looked at however little time there is."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,14 @@ class JacobianFigures:
     variance: float
 
 
-def read_jacobian(model: Autoencoder, rows: Tensor, generator: torch.Generator) -> JacobianFigures:
+def read_jacobian(
+    model: Autoencoder, rows: Tensor, generator: torch.Generator, deadline: Deadline = NEVER
+) -> JacobianFigures:
     """The singular values at the first four of these rows; the model is used in the mode in which it is.
 
     Where the code is wider than 64, a random slice of it of 64 directions is looked at. In training mode
-    a batch norm lets rows see each other, by a share of one over their number, which is left aside.
+    a batch norm lets rows see each other, by a share of one over their number, which is left aside. Where
+    the deadline passes after four directions, those that were looked at till then are the slice.
     """
     with torch.enable_grad():
         codes = model.encode(rows).detach()
@@ -50,8 +56,12 @@ def read_jacobian(model: Autoencoder, rows: Tensor, generator: torch.Generator) 
         else:
             basis = torch.linalg.qr(torch.randn(size, DIRECTIONS, generator=generator)).Q.t()
         basis = basis.to(rows)
-        down = _pulled(model.encode, rows, basis)[:, :ROWS]
-        up = _pushed(model.decode, codes, basis)[:, :ROWS]
+        pairs = list[tuple[Tensor, Tensor]]()
+        for pair in zip(_pulled(model.encode, rows, basis), _pushed(model.decode, codes, basis), strict=True):
+            pairs.append(pair)
+            if len(pairs) >= FEWEST and deadline.has_passed():
+                break
+    down, up = (torch.stack(found)[:, :ROWS] for found in zip(*pairs, strict=True))
     if not bool(torch.isfinite(down).all() & torch.isfinite(up).all()):
         nan = float("nan")
         return JacobianFigures(
@@ -73,25 +83,21 @@ def read_jacobian(model: Autoencoder, rows: Tensor, generator: torch.Generator) 
     )
 
 
-def _pulled(function: Callable[[Tensor], Tensor], at: Tensor, basis: Tensor) -> Tensor:
-    """[directions, rows, inputs]: each direction of the output, as the input feels it."""
+def _pulled(function: Callable[[Tensor], Tensor], at: Tensor, basis: Tensor) -> Iterator[Tensor]:
+    """[rows, inputs] for each direction of the output: as the input feels it."""
     at = at.detach().requires_grad_()
     out = function(at)
-    found = []
     for direction in basis:
         (pulled,) = torch.autograd.grad(out, at, direction.expand_as(out), retain_graph=True)
-        found.append(pulled)
-    return torch.stack(found)
+        yield pulled
 
 
-def _pushed(function: Callable[[Tensor], Tensor], at: Tensor, basis: Tensor) -> Tensor:
-    """[directions, rows, outputs]: what each direction of the input does to the output."""
+def _pushed(function: Callable[[Tensor], Tensor], at: Tensor, basis: Tensor) -> Iterator[Tensor]:
+    """[rows, outputs] for each direction of the input: what it does to the output."""
     at = at.detach().requires_grad_()
     out = function(at)
     cotangent = torch.zeros_like(out, requires_grad=True)
     (pulled,) = torch.autograd.grad(out, at, cotangent, create_graph=True)
-    found = []
     for direction in basis:
         (pushed,) = torch.autograd.grad(pulled, cotangent, direction.expand_as(at), retain_graph=True)
-        found.append(pushed)
-    return torch.stack(found)
+        yield pushed

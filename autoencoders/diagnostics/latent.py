@@ -41,7 +41,7 @@ def effective_rank(codes: Tensor) -> float:
 
     k where k directions are used alike, 1 where there is one, 0 where none is. (Roy and Vetterli, 2007.)
     """
-    centred = (codes - codes.mean(0)).double()
+    centred = codes.double() - codes.double().mean(0)
     values = torch.linalg.svdvals(centred)
     floor = 8 * torch.finfo(codes.dtype).eps * float(codes.double().norm())
     values = values[values > floor]

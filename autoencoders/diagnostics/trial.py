@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from autoencoders.diagnostics.deadline import NEVER, Deadline
 from autoencoders.models.autoencoder import Autoencoder
 from autoencoders.objective import Objective
 from autoencoders.optim import Schedule, set_rate
@@ -28,6 +29,8 @@ from autoencoders.randomness import generator
 HORIZON = 900
 """How many of a job's steps a forecast is made for."""
 LONGEST = 100
+FEWEST = 10
+"""How many steps are taken however little time there is, where the job has them."""
 RISING = 30
 MARKS = 10
 
@@ -69,7 +72,7 @@ class Plan:
         They are the job's own first ones; but a warm-up of more than 30 steps is walked through in 30, so
         that the trial sees the highest rate that the job will reach.
         """
-        count = min(self.steps, LONGEST, max(10, self.affordable))
+        count = min(self.steps, LONGEST, max(FEWEST, self.affordable))
         ahead = [self.schedule(step, ()) for step in range(self.horizon)]
         peak = max(range(len(ahead)), key=lambda step: (ahead[step], -step))
         rising = min(RISING, count // 3)
@@ -101,7 +104,7 @@ class Trial:
     """What the trial showed.
 
     Attributes:
-        steps: taken; fewer than planned where the loss left the finite numbers.
+        steps: taken; fewer than planned where the loss left the finite numbers, or time ran out.
         planned: to be taken.
         horizon: the job's step for which a forecast is made.
         marks: held-out figures at step 0, after the first steps and then ten times at equal distances.
@@ -121,8 +124,13 @@ class Trial:
     survived: bool
 
 
-def try_training(model: Autoencoder, plan: Plan, rows: Tensor, held_out: Tensor) -> Trial:
-    """Train `model` itself, which must be a copy, on rows [n, features] in scaled units."""
+def try_training(
+    model: Autoencoder, plan: Plan, rows: Tensor, held_out: Tensor, deadline: Deadline = NEVER
+) -> Trial:
+    """Train `model` itself, which must be a copy, on rows [n, features] in scaled units.
+
+    After ten steps it ends where the deadline has passed, with a mark at the last step.
+    """
     factors = plan.factors()
     noise = generator(plan.seed, "diagnosis", "noise", device=rows.device)
     optimizer = plan.optimizer(model)
@@ -148,8 +156,11 @@ def try_training(model: Autoencoder, plan: Plan, rows: Tensor, held_out: Tensor)
         losses.append(float(loss))
         if not math.isfinite(losses[-1]):
             break
-        if step + 1 in when:
+        late = step + 1 >= FEWEST and deadline.has_passed()
+        if late or step + 1 in when:
             marks.append(mark(model, held_out, step + 1))
+        if late:
+            break
     taken = len(losses)
     ahead = sum(plan.schedule(step, ()) for step in range(taken, plan.horizon))
     return Trial(

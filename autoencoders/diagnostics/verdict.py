@@ -27,6 +27,8 @@ class Verdict:
         outlook: `learns`, `slow`, `stuck` or `diverges`.
         cause: why, with the figures that say so.
         cure: what to change; None where nothing needs a cure.
+        concern: what is wrong with the start, with its cure, though the job gets somewhere; None where
+            nothing is, and where `cause` and `cure` speak of a job that does not.
         evidence: the figures that it rests on, by their names in the diagnosis; None where one was no number.
     """
 
@@ -34,6 +36,7 @@ class Verdict:
     outlook: Outlook
     cause: str
     cure: str | None
+    concern: str | None
     evidence: dict[str, float | None]
 
 
@@ -46,6 +49,7 @@ def forecast(found: dict[str, Any]) -> Verdict:
         outlook=expected.outlook,
         cause=cause,
         cure=cure,
+        concern=_concern(found, expected),
         evidence=_evidence(found, expected),
     )
 
@@ -91,6 +95,13 @@ def _explain(found: dict[str, Any], expected: Expectation) -> Words:
         if (words := reason(found, expected)) is not None:
             return words
     return _too_few_steps(found, expected)
+
+
+def _concern(found: dict[str, Any], expected: Expectation) -> str | None:
+    """Steps that go to undo the start are lost to the job, also where it can afford them."""
+    if expected.outlook not in ("learns", "slow") or (words := _exploding(found, expected)) is None:
+        return None
+    return "; ".join(part for part in words if part)
 
 
 Reason = Callable[[dict[str, Any], Expectation], Words | None]
@@ -179,9 +190,11 @@ def _exploding(found: dict[str, Any], _: Expectation) -> Words | None:
     if out is not None and start is not None and out < 100.0 and start < 100.0 * mean:
         return None
     return (
-        f"exploding: the output layer's variance is {_number(out)} and the error at step 0 "
-        f"{_number(start)}, beside {_number(mean)} for the mean",
-        "choose an init that keeps the variance from layer to layer (he_normal, lsuv, orthogonal)",
+        f"exploding: from {layers[0]['name']} to {layers[-1]['name']} the variance goes from "
+        f"{_number(layers[0]['variance'])} to {_number(out)}, and the error at step 0 is {_number(start)}, "
+        f"beside {_number(mean)} for the mean",
+        "choose an init that keeps the variance from layer to layer (lsuv; he_normal where nothing is added "
+        "up; where residual branches are, depth_scaled or zero_branch), or a norm",
     )
 
 

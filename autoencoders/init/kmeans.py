@@ -67,7 +67,8 @@ def kmeans(
     """Layer by layer each unit of the encoder is a template, a centroid of what its layer reads.
 
     Ten of Lloyd's iterations on whitened rows, or patches before a convolution; then every unit gets mean 0
-    and standard deviation 1. The decoder paints with the same templates: it is the encoder's transpose, its
+    and standard deviation 1; where the decoder is tied, all units of a layer one other that both ways agree
+    on. The decoder paints with the same templates: it is the encoder's transpose, its
     scales fitted to come nearest to what the encoder had in its place, the logits by cross-entropy. The
     decoder's residual branches are as `lsuv` makes them.
     """
@@ -84,6 +85,7 @@ def kmeans(
         layer.assign(weight.reshape(layer.shape))
         if not standardise(layer, read):
             dead.append(layer.name)
+        mirror.share_scale(layer, read)
 
     follow(model, seen, layers, context, arrive=arrive, leave=mirror.keep)
     if dead:

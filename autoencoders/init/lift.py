@@ -53,13 +53,19 @@ class InitChoice(Choice):
         reason = None if refuses is None else refuses(model, layers, self.parameters())
         return [] if reason is None else [((), f"{self.name} {reason}")]
 
+    def held_bytes(self, model: Autoencoder, layers: Sequence[Layer], rows: int) -> int:
+        """What it holds of so many training rows while it initialises these layers."""
+        held = inits[self.name].traits.get("held_bytes")
+        return 0 if held is None else int(held(model, layers, rows))
+
 
 class Inits(Catalog[Init]):
     """The catalog of inits.
 
     Traits of its words: `warning`, what whoever chooses it is told; `architectures`, those that it is meant
     for (all of them, where it says nothing); `refuses(model, layers, parameters)`, the rest of a sentence
-    that begins with its name and says why it cannot initialise these layers, or None.
+    that begins with its name and says why it cannot initialise these layers, or None; `held_bytes(model,
+    layers, rows)`, what it holds of so many rows, if that is much.
     """
 
     def choose(self, value: Any, /, **parameters: Any) -> InitChoice:

@@ -10,11 +10,13 @@ from torch import Tensor
 from autoencoders.init.biases import CLIP
 from autoencoders.init.context import InitContext
 from autoencoders.init.flow import CALIBRATION_ROWS, by_unit, mean_yield, scale_is_fixed, settle
+from autoencoders.init.following import followed_by
 from autoencoders.init.lsuv import orthogonal_weight
 from autoencoders.layers.layer import Layer
 from autoencoders.models.autoencoder import Autoencoder
 
 _NEWTON_STEPS = 20
+_ROUNDS = 30
 
 
 def trunk(model: Autoencoder) -> list[Layer]:
@@ -37,6 +39,8 @@ class Mirror:
         places = range(len(self._down) - 1, -1, -1)
         self._place = dict(zip((layer.name for layer in up), places, strict=False))
         self._seen: dict[str, Tensor] = {}
+        self._tied = {layers[self._place[layer.name]].name: layer for layer in up if layer.tied}
+        self._after = followed_by(model)
         self._rows, self._sigmoid = rows, model.output_activation == "sigmoid"
 
     def keep(self, layer: Layer, yielded: Tensor) -> None:
@@ -53,6 +57,42 @@ class Mirror:
         """What the encoder had where the decoder's layer yields: rows, or what went into an activation."""
         place = self._place[layer.name]
         return self._rows if place == 0 else self._seen[self._down[place - 1].name]
+
+    @torch.no_grad()
+    def share_scale(self, layer: Layer, read: Tensor) -> None:
+        """Scale a layer of the encoder whose weight is the decoder's too, such that the way back is right.
+
+        Nobody can fit the scale of a tied decoder: what its transpose yields is scaled along. So both ways
+        are scaled at once, weight and bias, until there and back comes nearest to what there was. Where the
+        decoder has a weight of its own, or the scale is a norm's, nothing happens.
+
+        Args:
+            layer: of the encoder, its weight and bias set.
+            read: what it reads.
+        """
+        back = self._tied.get(layer.name)
+        if back is None or layer.weight is None or scale_is_fixed(layer):
+            return
+        read, activation = read[:CALIBRATION_ROWS], self._after[layer.name]
+        aim = self.wanted(back)[: len(read)]
+        level, logits = aim.mean(dim=0), back.is_output and self._sigmoid
+        level = torch.logit(level, eps=CLIP) if logits else level
+        for _ in range(_ROUNDS):
+            there = layer.module.forward(read)[:, : back.shape[1]]
+            if back.normed:
+                there = there / there.std(correction=0).clamp_min(1e-12)
+            found = back.module.forward(there if activation is None else activation(there))
+            found = found - found.mean(dim=0)
+            factor = (
+                _logistic_factor(found, level, aim)
+                if logits
+                else _linear_factor(found, aim - aim.mean(dim=0))
+            )
+            layer.assign(layer.weight * factor**0.5)
+            if layer.bias is not None:
+                layer.bias.mul_(factor**0.5)
+            if abs(factor - 1) < 1e-3:
+                return
 
     @torch.no_grad()
     def undo(

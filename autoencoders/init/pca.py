@@ -136,6 +136,8 @@ class _Principal:
         elif not bool((read != read[:1]).any()):
             self.dead.append(layer.name)
         centre_units(layer, read)
+        if not self._straight:
+            self._mirror.share_scale(layer, read)
 
     def _signal(self, layer: Layer, read: Tensor) -> tuple[Tensor, int]:
         """What a layer reads, pairs of units taken together, and how many numbers a half of the pairs is."""
@@ -241,7 +243,8 @@ def pca_greedy(
     Centred, and scaled to the pre-activation variance that leaves .93 of what passes the activation linear (4
     for sigmoid, 1 for tanh; 1 where that is free). Directions are turned at random, so that each unit has its
     share of the variance. The decoder is the transpose, each layer scaled to come nearest to what the encoder
-    had in its place, the logits by cross-entropy. Residual branches begin shut.
+    had in its place, the logits by cross-entropy; where it is tied, that scale is the encoder's too. Residual
+    branches begin shut.
     """
     if dead := _run(model, layers, context, rows, straight=False):
         yield warn_of_dead("pca_greedy", dead)

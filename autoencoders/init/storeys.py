@@ -51,15 +51,24 @@ def storeys(model: Autoencoder, layers: Sequence[Layer]) -> list[Storey]:
     return found
 
 
+def held_bytes(model: Autoencoder, layers: Sequence[Layer], rows: int) -> int:
+    """What the values of two layers take while so many rows are learnt from, sampled where there are more."""
+    found = storeys(model, layers)
+    return min(ROWS_BYTES, 4 * rows * _width(found)) if found else 0
+
+
+def _width(found: Sequence[Storey]) -> int:
+    return max(storey.up.inputs + storey.up.outputs for storey in found)
+
+
 def training_rows(found: Sequence[Storey], context: InitContext, *, at_least: int = 1000) -> Tensor:
     """All training rows [n, features] in float32 on the model's device, or as many as there is room for.
 
     Raises:
         NeedsRows: there is no data.
     """
-    width = max(storey.up.inputs + storey.up.outputs for storey in found)
     device = next(found[0].up.module.parameters()).device
-    return context.batch(max(at_least, ROWS_BYTES // (4 * width))).to(device)
+    return context.batch(max(at_least, ROWS_BYTES // (4 * _width(found)))).to(device)
 
 
 def shuffled(rows: Tensor, batch_size: int, order: torch.Generator) -> Sequence[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,10 +32,20 @@ def _whitener(sample: Tensor, units: int, stream: torch.Generator) -> tuple[Tens
     return (turn @ (directions / std)).to(sample), (turn @ (directions * std)).to(sample)
 
 
+def _refuses(model: Autoencoder, _layers: Sequence[Layer], _parameters: dict[str, Any]) -> str | None:
+    if any(layer.tied for layer in model.layers()):
+        return (
+            "needs a decoder with weights of its own: what whitens takes from the strong directions, and its "
+            "transpose would take from them once more instead of giving it back"
+        )
+    return None
+
+
 @inits.per_model(
     "whitening",
     formula="W = R Lambda^-1/2 U^T of what it reads: Cov of the pre-activation = I; W_dec ~ U Lambda^1/2 R^T",
     reference="LeCun, Bottou, Orr and Müller, 1998; Desjardins et al., 2015",
+    refuses=_refuses,
     looks_at_others=True,
 )
 def whitening(

@@ -73,7 +73,8 @@ class LossFigures(_Figures):
 class Trial(_Figures):
     """The job's first steps, taken on a copy that is thrown away."""
 
-    steps: int
+    steps: int = Field(description="Taken.")
+    planned: int = Field(description="To be taken; a trial ends early where time runs out.")
     errors: list[tuple[int, Figure]] = Field(description="(step, squared error of held-out rows).")
     closed: Figure = Field(description="The share of the way from the mean's to PCA's closed at its end.")
 
@@ -88,6 +89,9 @@ class Verdict(BaseModel):
     )
     cause: str
     cure: str | None
+    concern: str | None = Field(
+        description="What is wrong with the start, with its cure, though the job gets somewhere."
+    )
     evidence: dict[str, Any] = Field(description="The figures that it rests on.")
 
 
@@ -114,13 +118,14 @@ _EXAMPLE: dict[str, Any] = {
         "variance": 6.21e-49,
     },
     "losses": {"start": 11.5, "mean": 4.73, "pca": 1.6, "objective": 44.4},
-    "trial": {"steps": 100, "errors": [[0, 11.5], [100, 4.73]], "closed": -0.00126},
+    "trial": {"steps": 100, "planned": 100, "errors": [[0, 11.5], [100, 4.73]], "closed": -0.00126},
     "verdict": {
         "will_learn": False,
         "outlook": "stuck",
         "cause": "ordered phase: all rows get the same code (correlation 1.000000, though the "
         "rows' own is 0.697); the gradient at encoder.0 is 5.93e-12 of the last "
         "layer's",
+        "concern": None,
         "cure": "choose an init that keeps differences between rows (centred lsuv, "
         "pca_greedy, rbm_stack), an activation with mean zero, or a norm",
         "evidence": {

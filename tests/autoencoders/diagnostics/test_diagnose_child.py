@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,20 @@ def test_it_answers_with_the_diagnosis(folder: Path) -> None:
     assert code == 0
     assert found["rows"] == 75 + 20
     assert found["verdict"]["outlook"] in {"learns", "slow", "stuck", "diverges"}
+
+
+def test_it_ends_its_trial_when_it_is_told_to(folder: Path) -> None:
+    job = {**SPEC, "training": {"epochs": 20, "batch_size": 32}}
+    code, found = ask(spec=job, folder=str(folder), rows=100, seconds=1e-3)
+    assert code == 0
+    assert (found["trial"]["steps"], found["trial"]["planned"]) == (10, 100)
+
+
+def test_the_time_before_it_was_started_counts_as_well(folder: Path) -> None:
+    job = {**SPEC, "training": {"epochs": 20, "batch_size": 32}}
+    asked = time.time() - 3600
+    _, found = ask(spec=job, folder=str(folder), rows=100, seconds=3000.0, asked=asked)
+    assert found["trial"]["steps"] == 10
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from autoencoders.data import Dataset, samples, write_rows, write_sample
-from autoencoders.diagnostics import Diagnosis, Yardsticks, diagnose, look, measure
+from autoencoders.diagnostics import Deadline, Diagnosis, Yardsticks, diagnose, look, measure
 from autoencoders.diagnostics.yardsticks import closed_share
-from autoencoders.events import Diagnosed, Initialised
+from autoencoders.events import Diagnosed, Finished, Initialised, Warned
 from autoencoders.experiment import Experiment
 from autoencoders.models import Autoencoder
 from autoencoders.objective import Objective
@@ -92,6 +92,18 @@ def test_half_precision_weights_are_not_needed_for_a_trial_in_bfloat16() -> None
     found = diagnosed(net(36, widths=(16, 12), code=4), precision="bfloat16", clip_norm=1.0)
     assert found.trial is not None
     assert found.trial.survived
+
+
+def test_a_diagnosis_without_time_is_whole_after_ten_steps() -> None:
+    model = net(36, widths=(16, 12), code=8)
+    rows, held_out = normal_rows(60, 36), normal_rows(30, 36, seed=1)
+    yardsticks = measure(rows, held_out, rows.mean(0), 8, {"mean": None, "pca": None})
+    late = Deadline.after(0.0, clock())
+    found = diagnose(model, plan(40), rows, held_out, yardsticks, clock=clock(), deadline=late).to_json()
+    assert (found["trial"]["steps"], found["trial"]["planned"]) == (10, 40)
+    assert len(found["jacobian"]["singular_values"]) == 4
+    assert nothing_but_numbers(found)
+    assert found["verdict"]["evidence"]["trial.steps"] == 10
 
 
 def test_a_look_has_neither_trial_nor_verdict() -> None:
@@ -206,3 +218,34 @@ def test_a_job_s_diagnosis_comes_after_the_init_and_before_the_first_step(tmp_pa
     assert isinstance(events[0], Initialised)
     assert isinstance(events[1], Diagnosed)
     assert nothing_but_numbers(events[1].to_json())
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("no float64 on\nthis device"), MemoryError(), ZeroDivisionError()]
+)
+def test_a_diagnosis_that_cannot_be_made_is_a_warning_and_the_training_goes_on(
+    failure: Exception, tmp_path: Path
+) -> None:
+    """The model itself fails in double precision, in which a diagnosis looks at held-out rows."""
+    write_rows(tiny.rows(200), tmp_path / "dataset")
+    spec = Spec.model_validate({"code": 3, "training": {"epochs": 1}})
+    failing, whole = (
+        Experiment(spec, Dataset.open(tmp_path / "dataset"), clock=tiny.Clock()) for _ in range(2)
+    )
+
+    def refuse(_module: Any, read: tuple[torch.Tensor]) -> None:
+        if read[0].dtype == torch.float64:
+            raise failure
+
+    failing.model.layers()[0].module.register_forward_pre_hook(refuse)
+    with pytest.raises(type(failure)):
+        failing.diagnose()
+    events = list(failing.run())
+    warned = events[1]
+    assert isinstance(warned, Warned)
+    assert type(failure).__name__ in warned.message
+    assert "\n" not in warned.message
+    assert isinstance(events[-1], Finished)
+    list(whole.run())
+    for name, tensor in failing.model.state_dict().items():
+        assert torch.equal(tensor, whole.model.state_dict()[name]), name

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from autoencoders.diagnostics.jacobian import DIRECTIONS, read_jacobian
+from autoencoders.diagnostics.deadline import Deadline
+from autoencoders.diagnostics.jacobian import DIRECTIONS, FEWEST, read_jacobian
 from autoencoders.randomness import generator
-from tests.autoencoders.diagnostics.nets import net, normal_rows
+from tests.autoencoders.diagnostics.nets import clock, net, normal_rows
 
 
 def test_singular_values_of_a_linear_net_are_those_of_the_product_of_its_weights() -> None:
@@ -40,4 +43,36 @@ def test_it_agrees_with_torch_s_own_jacobian_of_a_bent_net() -> None:
 
 def test_a_wide_code_is_looked_at_in_a_slice() -> None:
     model = net(100, "orthogonal", widths=(100,), code=90, activation="linear")
-    assert len(read_jacobian(model, normal_rows(2, 100), generator(0)).singular_values) == DIRECTIONS
+    found = read_jacobian(model, normal_rows(2, 100), generator(0))
+    assert len(found.singular_values) == DIRECTIONS
+    # Any slice of an isometry is one.
+    assert found.mean_square == pytest.approx(1.0, abs=1e-4)
+    assert found.variance == pytest.approx(0.0, abs=1e-4)
+
+
+def test_singular_values_are_means_over_rows() -> None:
+    model = net(12, widths=(10,), code=3, activation="tanh").double()
+    rows = 3 * normal_rows(4, 12).double()
+    alone = torch.tensor([read_jacobian(model, row[None], generator(0)).singular_values for row in rows])
+    found = read_jacobian(model, rows, generator(0))
+    assert found.singular_values == pytest.approx(alone.mean(0).tolist(), rel=1e-5)
+    assert found.variance == pytest.approx(float(alone.square().var(correction=0)), rel=1e-4)
+
+
+def test_a_jacobian_that_is_no_number_is_none() -> None:
+    model = net(12, widths=(10,), code=3, activation="tanh")
+    with torch.no_grad():
+        model.bottleneck.linear.weight.fill_(float("inf"))
+    found = read_jacobian(model, normal_rows(4, 12), generator(0))
+    assert len(found.singular_values) == 3
+    assert all(math.isnan(value) for value in (*found.singular_values, found.mean_square, found.variance))
+
+
+def test_where_time_runs_out_it_looks_at_fewer_directions() -> None:
+    model = net(20, "orthogonal", widths=(20, 20), code=20, activation="linear").double()
+    rows, late = normal_rows(4, 20).double(), Deadline.after(0.0, clock())
+    found = read_jacobian(model, rows, generator(0), late)
+    assert len(found.singular_values) == FEWEST
+    # Any slice of an isometry is one.
+    assert found.mean_square == pytest.approx(1.0, abs=1e-6)
+    assert found.variance == pytest.approx(0.0, abs=1e-6)

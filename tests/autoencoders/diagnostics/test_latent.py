@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autoencoders.diagnostics.latent import active_units, effective_rank, mean_cosine, readable_share
+from autoencoders.diagnostics.latent import (
+    active_units,
+    effective_rank,
+    mean_cosine,
+    read_codes,
+    readable_share,
+)
 from tests.autoencoders.diagnostics.nets import normal_rows
 
 
@@ -43,3 +49,20 @@ def test_a_linear_code_is_read_back_as_far_as_its_directions_reach() -> None:
     # Four of ten independent directions; the estimate of the variance has a relative error of sqrt(2 / 2000).
     assert share == pytest.approx(0.4, abs=4.5 * 0.4 * (2 / 2000) ** 0.5)
     assert readable_share(torch.ones(50, 3), rows[:50], torch.ones(40, 3), held[:40]) == 0.0
+
+
+def test_codes_whose_sum_is_beyond_float32_have_a_rank_all_the_same() -> None:
+    codes = 3e36 * normal_rows(400, 5) + 3e37
+    assert effective_rank(codes) == pytest.approx(effective_rank(codes / 1e37), rel=1e-3)
+
+
+def test_the_figures_of_codes_are_theirs_and_those_of_rows_the_rows() -> None:
+    rows, held = normal_rows(60, 50) + 0.5, normal_rows(60, 50, seed=1) + 0.5
+    codes = normal_rows(60, 40, seed=2) * 3
+    found = read_codes(codes, rows, normal_rows(60, 40, seed=3) * 3, held)
+    assert found.variance == pytest.approx(float(codes.double().var(0, correction=0).mean()))
+    assert found.input_correlation == pytest.approx(mean_cosine(rows))
+    assert found.correlation == pytest.approx(mean_cosine(codes))
+    assert found.active == 40
+    # Forty random numbers tell of sixty rows a lot, and of other rows nothing.
+    assert found.readable < 0.0

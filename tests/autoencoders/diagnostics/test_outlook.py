@@ -100,3 +100,75 @@ def test_a_net_that_learns_needs_no_cure() -> None:
     verdict = forecast(figures(FALLING, RISING))
     assert verdict.will_learn
     assert verdict.cure is None
+    assert verdict.concern is None
+
+
+@pytest.mark.parametrize(("start", "variance"), [(180.0, 2e4), (2e4, 90.0)])
+def test_a_start_that_is_far_too_large_is_a_concern_though_the_net_learns(
+    start: float, variance: float
+) -> None:
+    found = figures([start, *FALLING[1:]], RISING)
+    found["layers"][-1]["variance"] = variance
+    verdict = forecast(found)
+    assert verdict.will_learn
+    assert verdict.cure is None
+    assert verdict.concern is not None
+    assert "exploding" in verdict.concern
+    assert f"{start:.3g}" in verdict.concern
+    assert "depth_scaled" in verdict.concern
+
+
+def test_what_diverges_has_its_cause_and_no_other_concern() -> None:
+    verdict = forecast(figures([4e6, *[4e5] * 10], NOTHING))
+    assert (verdict.outlook, verdict.concern) == ("diverges", None)
+    assert "exploding" in verdict.cause
+
+
+def test_only_hidden_layers_count_as_saturated_and_gradients_are_compared_first_to_last() -> None:
+    found = figures(AT_THE_MEAN, NOTHING)
+    hidden = {**found["layers"][0], "name": "encoder.1", "saturated": 0.4, "gradient": 3.0}
+    code = {**found["layers"][0], "name": "code", "part": "code", "saturated": 0.9}
+    first, output = {**found["layers"][0], "saturated": 0.2, "gradient": 2e-4}, found["layers"][1]
+    found["layers"] = [first, hidden, code, {**output, "saturated": 1.0, "gradient": 2.0}]
+    evidence = forecast(found).evidence
+    assert evidence["saturated"] == pytest.approx(0.3)
+    assert evidence["gradient_ratio"] == pytest.approx(1e-4)
+
+
+def test_a_gradient_that_does_not_come_back_is_a_cause() -> None:
+    found = figures(AT_THE_MEAN, NOTHING)
+    found["layers"][0]["gradient"] = 1e-6
+    assert "vanishing gradient: that at encoder.0 is 1e-06" in forecast(found).cause
+    found["layers"][0]["gradient"] = 0.1
+    assert "too few or too small steps" in forecast(found).cause
+
+
+def test_codes_as_alike_as_their_rows_are_no_ordered_phase() -> None:
+    alike = {"correlation": 0.9999, "input_correlation": 0.9995}
+    assert "ordered" not in forecast(figures(AT_THE_MEAN, NOTHING, code=alike)).cause
+
+
+def test_an_error_that_fell_and_rose_again_is_the_rate_s() -> None:
+    rising = [180.0, 90.0, 60.0, 70.0, 90.0, 120.0, 150.0, 170.0, 190.0, 210.0, 230.0]
+    verdict = forecast(figures(rising, RISING))
+    assert verdict.outlook == "diverges"
+    assert "fell to 60 in the trial and rose to 230 again" in verdict.cause
+
+
+def test_steps_that_trample_the_code_are_too_large() -> None:
+    after = {"variance": 1e-9, "effective_rank": 1.1}
+    verdict = forecast(figures([400.0] * 11, NOTHING, code={"after": after}))
+    assert "from 8 to 1.1" in verdict.cause
+
+
+def test_slow_is_not_learning() -> None:
+    late = [1e-3 * 1.2 ** (step / 10) for step in STEPS]
+    verdict = forecast(figures(AT_THE_MEAN, late, code={"after": {"effective_rank": 2.2, "variance": 1.0}}))
+    assert (verdict.outlook, verdict.will_learn) == ("slow", False)
+
+
+def test_a_dead_code_is_told_before_what_follows_from_it_and_with_the_deadest_layer() -> None:
+    found = figures(AT_THE_MEAN, NOTHING, code={"active": 0, "variance": 0.0, "correlation": 1.0})
+    found["layers"].insert(1, {**found["layers"][0], "name": "encoder.1", "dead": 0.75})
+    found["layers"][0] |= {"saturated": 0.9, "variance": 300.0}
+    assert "75% of the units of encoder.1 are dead" in forecast(found).cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -127,3 +128,76 @@ def test_what_tells_rows_apart_is_the_variance_between_them() -> None:
     out = linear(model, 0)(rows).detach()
     assert found.between == pytest.approx(float(out.var(0, correction=0).mean()), rel=1e-4)
     assert found.mean == pytest.approx(float(out.mean()), rel=1e-4)
+    assert found.variance == pytest.approx(float(out.var(correction=0)), rel=1e-4)
+
+
+def test_a_unit_that_one_row_moves_is_alive() -> None:
+    model = net(widths=(40,), code=5, activation="relu")
+    rows = normal_rows(200, 64)
+    with torch.no_grad():
+        first = linear(model, 0)
+        highest = first(rows).topk(2, dim=0).values
+        first.bias.sub_(highest.mean(0))
+    found = layer(signals(model, rows), "encoder.0")
+    assert found.dead == 0.0
+    assert found.saturated == pytest.approx(1 - 1 / 200)
+
+
+def test_the_output_s_sigmoid_is_looked_at_as_well() -> None:
+    model = net(widths=(40,), code=5, output="sigmoid")
+    output = linear(model, -1)
+    with torch.no_grad():
+        output.weight[:16], output.bias[:16] = 0.0, 100.0
+        output.weight[16:], output.bias[16:] = 0.0, 0.5
+    found = layer(signals(model, normal_rows(50, 64)), "decoder.output")
+    assert (found.saturated, found.dead) == (0.25, 0.25)
+
+
+def test_what_the_first_layer_reads_is_measured_around_zero() -> None:
+    rows = normal_rows(50, 64) + 3
+    found = signals(net(widths=(40,), code=5), rows)
+    assert found.input_second == pytest.approx(float(rows.square().mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "bias"),
+    [
+        ({"widths": (512, 512), "code": 512, "activation": "tanh"}, 1.5),
+        ({"widths": (512, 512), "code": 512, "activation": "tanh", "norm": "layer"}, 0.3),
+        ({"widths": (512, 512), "code": 512, "activation": "tanh", "tied": True}, 1.5),
+        ({"name": "dense_residual", "width": 512, "blocks": 2, "code": 512}, 1.5),
+    ],
+    ids=["plain", "normed", "tied", "residual"],
+)
+def test_predictions_follow_biases_norms_streams_and_borrowed_weights(
+    architecture: dict[str, Any], bias: float
+) -> None:
+    """Biases that matter, inputs far from 1, branches at twice their strength."""
+    model = net(512, "lecun_normal", **architecture)
+    with torch.no_grad():
+        for one in model.layers():
+            if one.bias is not None:
+                one.bias.normal_(0, bias, generator=generator(3, one.name))
+            if one.branch is not None:
+                one.branch.scale.fill_(2.0)
+    found = signals(model, 3 * normal_rows(64, 512))
+    expected = predict(model, found.input_second)
+    decoder = next(place for place, one in enumerate(found.layers) if one.part == "decoder")
+    # What a tied layer reads depends on its own weight, of which the theory of the way back knows nothing.
+    looked_at = found.layers[: decoder + 1] if architecture.get("tied") else found.layers
+    for item in looked_at:
+        # The mean square of 512 independent units, and what the layers before have added to its error.
+        spread = 4.5 * math.sqrt(2 / 512) * math.sqrt(1 + found.layers.index(item))
+        measured = item.variance + item.mean**2
+        assert measured == pytest.approx(expected[item.name].variance, rel=min(spread, 0.35)), item.name
+
+
+def test_a_norm_divides_differences_by_what_it_divides_the_signal_by() -> None:
+    model = net(64, "lecun_normal", widths=(48, 32), code=8, activation="tanh", norm="layer")
+    with torch.no_grad():
+        linear(model, 0).weight.mul_(3)
+    found = predict(model, 1.0)
+    second = linear(model, 1).weight.detach().double()
+    slope = moments(activation("tanh").function, variance=1.0).derivative_second
+    strength = 48 * float(second.square().mean())
+    assert found["encoder.1"].chi == pytest.approx(strength * slope / found["encoder.0"].variance, rel=1e-6)

@@ -78,7 +78,10 @@ def is_multiple_of_semi_orthogonal(weight: Tensor) -> None:
 
 @law("data_norm", "kmeans")
 def every_unit_is_standardised(trial: Trial) -> None:
-    """Mean 0 and standard deviation 1 over the rows; `kmeans` says so of the encoder alone."""
+    """Mean 0 and standard deviation 1 over the rows; `kmeans` says so of the encoder alone.
+
+    Where the decoder is tied, the standard deviation is another one, the same for all units of a layer.
+    """
     every = trial.choice.name == "data_norm"
     seen = passed_through(trial)
     for layer in trial.model.layers():
@@ -86,7 +89,9 @@ def every_unit_is_standardised(trial: Trial) -> None:
         if layer.tied or spectral(layer) or draws(trial, layer) or not (every or encodes):
             continue
         out = by_unit(seen[layer.name][1])
-        assert float((out.std(dim=0, correction=0) - 1).abs().max()) < 1e-3, layer.name
+        std = out.std(dim=0, correction=0)
+        size = float(std.mean()) if trial.name == "tied" else 1.0
+        assert float((std / size - 1).abs().max()) < 1e-3, layer.name
         if layer.bias is not None:
             assert float(out.mean(dim=0).abs().max()) < 1e-3
 
@@ -144,6 +149,41 @@ def the_decoder_is_the_transpose(trial: Trial) -> None:
             assert factor == pytest.approx(1, abs=1e-5)
 
 
+@law("pca_greedy", "kmeans", nets=("tied",))
+def a_tied_net_comes_back_at_the_right_scale(trial: Trial) -> None:
+    """Nobody can scale a tied decoder by itself: there and back together have the right one.
+
+    No other scale of what a layer yields from what the encoder has in its place comes nearer to what the
+    encoder has in the place of that: so the net begins below the mean's error, whatever its activation.
+    """
+    for options in ({}, {"output": "sigmoid"}, {"activation": "sigmoid"}, {"activation": "tanh"}):
+        again = Trial(trial.choice, trial.name, trial.seed, options)
+        seen, layers = passed_through(again), again.model.layers()
+        half = len(layers) // 2
+        for up, down in zip(layers[1:half], reversed(layers[half:-1]), strict=True):
+            aim = seen[layers[layers.index(up) - 1].name][1]
+            through = seen[up.name][1]
+            after = layers[layers.index(up) + 1].fed_by
+            with torch.no_grad():
+                back = down.module.forward(through if after is None else after(through))
+            back, aim = back - back.mean(dim=0), aim - aim.mean(dim=0)
+            assert float((back * aim).sum() / back.square().sum()) == pytest.approx(1, abs=0.01), up.name
+        rows = again.rows
+        if options.get("output") == "sigmoid":
+            # Of the logits, the cross-entropy's slope in their scale is nought.
+            after, writes = layers[1].fed_by, layers[-1]
+            through = seen[layers[0].name][1]
+            with torch.no_grad():
+                back = writes.module.forward(through if after is None else after(through))
+            back = back - back.mean(dim=0)
+            share = torch.sigmoid(torch.logit(rows.mean(dim=0), eps=1e-3) + back)
+            slope, bend = (back * (share - rows)).sum(), (back.square() * share * (1 - share)).sum()
+            assert abs(float(slope / bend)) < 0.01
+        with torch.no_grad():
+            error = float((again.model(rows).output - rows).square().sum(dim=1).mean())
+        assert error < float((rows - rows.mean(dim=0)).square().sum(dim=1).mean()), options
+
+
 @law("pca", "pca_greedy")
 def branches_begin_shut(trial: Trial) -> None:
     """Blocks pass the stream on as it is, with weights that can learn."""
@@ -170,7 +210,7 @@ def each_layer_keeps_the_strongest_directions_of_what_it_reads(trial: Trial) -> 
             scale = float(weight.double().square().sum() / len(weight))
             caught = float(out.var(dim=0, correction=0).sum()) / scale
             assert caught == pytest.approx(float(values[: len(weight)].sum()), rel=1e-3)
-        if trial.name != "variational" or layer.part != "code":
+        if trial.name != "tied" and (trial.name != "variational" or layer.part != "code"):
             aim = 1.0 if layer.part == "code" else _bends(trial, layer)
             assert float(out.var(correction=0)) == pytest.approx(aim, rel=5e-3), layer.name
         if layer.bias is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from autoencoders.events import Event, Initialised
 from autoencoders.init import InitContext, initialize
@@ -103,6 +105,53 @@ def stacked_it_knows_more_than_the_mean(trial: Trial) -> None:
         assert errors[-1] < errors[0], layer
     mean = float((rows - rows.mean(dim=0)).square().sum(dim=1).mean())
     assert error(model, rows) < 0.6 * mean
+
+
+@law("stacked_denoising", nets=("sigmoid",))
+def it_learns_to_undo_its_corruption(trial: Trial) -> None:
+    """From rows with half of their numbers masked it restores more than a stack taught on clean ones."""
+    rows = structured(50)
+    masked = rows * (torch.rand(rows.shape, generator=torch.Generator().manual_seed(8)) < 0.5) * 2
+    left, reported = {}, {}
+    for corruption in ({"name": "masking", "share": 0.5}, {"name": "gaussian", "std": 1e-6}):
+        model = net("sigmoid", widths=(80,), code=8)
+        choice = {"name": "stacked_denoising", "epochs": 8, "learning_rate": 0.01, "corruption": corruption}
+        events = pretrained(model, rows, **choice)
+        with torch.no_grad():
+            restored = model(masked).output
+        left[corruption["name"]] = float((restored - rows).square().sum(dim=1).mean())
+        reported[corruption["name"]] = errors_by_layer(events)["encoder.0"][-1]
+    assert left["masking"] < 0.9 * left["gaussian"], left
+    # What is reported is how far clean rows are from what came of corrupted ones.
+    assert reported["masking"] > reported["gaussian"]
+
+
+@law("stacked_denoising", nets=("sigmoid", "linear"))
+def each_storey_learns_as_it_is_written_down(trial: Trial) -> None:
+    """Two epochs once more by hand, storey upon storey: batches, loss, clean outputs passed on, biases."""
+    made, start = (net(trial.name, widths=(30,), code=8) for _ in range(2))
+    rows = structured(made.features, 200)
+    choice = {"name": "stacked_denoising", "epochs": 2, "corruption": {"name": "gaussian", "std": 1e-6}}
+    pretrained(start, rows, **choice, learning_rate=1e-12)
+    pretrained(made, rows, **choice, learning_rate=0.01)
+    bent = torch.sigmoid if trial.name == "sigmoid" else torch.nn.Identity()
+    layers, found, read = start.layers(), made.layers(), rows
+    for up, down, wraps in ((0, 3, (bent, bent)), (1, 2, (torch.nn.Identity(), bent))):
+        pair = [copy.deepcopy(layers[place].module).requires_grad_() for place in (up, down)]
+        optimizer = torch.optim.Adam([one for module in pair for one in module.parameters()], lr=0.01)
+        distance = functional.binary_cross_entropy if trial.name == "sigmoid" else functional.mse_loss
+        order = InitContext(seed=2).stream(layers[up].name, "order")
+        epochs = torch.cat([torch.randperm(200, generator=order) for _ in range(2)])
+        for chosen in torch.split(epochs, 10):
+            out = wraps[1](pair[1](wraps[0](pair[0](read[chosen]))))
+            optimizer.zero_grad()
+            torch.autograd.backward(distance(out, read[chosen], reduction="sum") / len(chosen))
+            optimizer.step()
+        for place, module in zip((up, down), pair, strict=True):
+            for one, other in zip(found[place].module.parameters(), module.parameters(), strict=True):
+                torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
+        with torch.no_grad():
+            read = wraps[0](pair[0](read))
 
 
 @law("stacked_denoising", nets=("linear",))
