@@ -1,8 +1,19 @@
-# One file, two targets: `service` (the gateway) and `worker`. The classic builder and BuildKit build it alike.
+# One file, three targets: `service` (the gateway), `worker` and `proxy`. The classic builder and BuildKit build it
+# alike.
 #
 #   docker build --target service -t hourglass-service .
 #   docker build --target worker --build-arg TORCH_INDEX_URL=<an index of CUDA wheels> -t hourglass-worker .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+# Before several gateways; any image of HAProxy with the same configuration will do as well.
+FROM ${PYTHON_IMAGE} AS proxy
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*
+COPY deploy/haproxy.cfg /etc/haproxy/haproxy.cfg
+USER haproxy
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s \
+    CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
+CMD ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
 
 FROM ${PYTHON_IMAGE} AS torch
 # Where torch comes from: empty is pip's own configuration; name an index to pick a CPU-only or a CUDA build.
@@ -41,13 +52,13 @@ ENTRYPOINT ["hourglass"]
 FROM runtime AS worker
 ENV HOURGLASS_METRICS_PORT=9100 HOURGLASS_METRICS_HOST=0.0.0.0
 EXPOSE 9100
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/metrics', timeout=4)"]
 CMD ["work"]
 
 FROM runtime AS service
 ENV HOURGLASS_HOST=0.0.0.0
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
 CMD ["serve"]

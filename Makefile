@@ -66,7 +66,8 @@ docs: $(VENV)/.dev ## write the generated pages anew
 bench: $(VENV)/.dev ## how fast training and serving are on this machine
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
 
-image: ## the two container images
+image: ## the three container images
+	docker build --target proxy --tag hourglass-proxy .
 	docker build --target service --build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL) --tag hourglass-service .
 	docker build --target worker --build-arg TORCH_INDEX_URL=$(TORCH_INDEX_URL) --tag hourglass-worker .
 

@@ -3,15 +3,19 @@
     weights.safetensors   the state dict, tensors alone: equal weights have equal hashes
     scaling.safetensors   shift and factor of the scaling
     scores.npy            float32, sorted errors of held-out rows, at most 10,000 quantiles of them
+    golden.safetensors    a few held-out rows as they were uploaded, with their codes and reconstructions
+    encoder.onnx, decoder.onnx  the same model for other runtimes, where it could be exported
     model.json            `BundleManifest`: spec, facts, metrics and the hashes of the others
 
-Nothing in it is a pickle, and nothing in it depends on when or under which name it was made.
+Nothing in it is a pickle, and nothing but `inference` (what was measured where it was published) depends on
+when or under which name it was made. Bundles of format 1 have no golden rows and no graphs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +29,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from autoencoders import build
+from autoencoders import build, golden
 from autoencoders.data.arrays import Array
 from autoencoders.data.manifest import Facts
 from autoencoders.data.scaling import Affine
 from autoencoders.errors import BundleDamaged, DataRefused
+from autoencoders.golden import GOLDEN
 from autoencoders.models import Autoencoder
 from autoencoders.spec import Spec
 from autoencoders.training.aligned import aligned
 
 WEIGHTS, SCALING, SCORES, MANIFEST = "weights.safetensors", "scaling.safetensors", "scores.npy", "model.json"
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+FILES = (WEIGHTS, SCALING, SCORES, GOLDEN, ENCODER, DECODER)
+INPUT, CODE, RECONSTRUCTION = "input", "code", "reconstruction"
+"""What the graphs' ends are called."""
+_ALWAYS = {1: (WEIGHTS, SCALING, SCORES), 2: (WEIGHTS, SCALING, SCORES, GOLDEN)}
 MAX_SCORES = 10_000
 CHUNK_BYTES = 16 * 1024 * 1024
 
@@ -52,20 +62,43 @@ class Metrics(BaseModel):
     explained_variance: float
 
 
+class Inference(BaseModel):
+    """What computes the model fastest, as it was measured where the model was published.
+
+    Attributes:
+        runtime: the faster one over all batch sizes.
+        threads: with how many threads both were measured.
+        precision: of the numbers in between.
+        milliseconds: by runtime and rows in a batch, what encoding took at the least.
+        checked: by output, the largest difference between the runtimes; 1 is the most that is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    runtime: Literal["onnx", "torch"]
+    threads: int
+    precision: Literal["float32"]
+    milliseconds: dict[str, dict[str, float]]
+    checked: dict[str, float]
+
+
 class BundleManifest(BaseModel):
     """What `model.json` says.
 
     Attributes:
+        format: 1 without golden rows.
         spec: the resolved spec as JSON.
         baselines: held-out errors of the mean and of PCA at the same code size; PCA's may be unknown.
         hashes: SHA-256 of every other file by its name.
         parameters: trainable numbers in the model.
         versions: of what made it.
+        space: an id that two models share exactly when their codes are comparable.
+        inference: what computes it fastest; None where it has no graphs.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     spec: dict[str, Any]
     facts: Facts
     code_size: int
@@ -76,6 +109,8 @@ class BundleManifest(BaseModel):
     hashes: dict[str, str]
     parameters: int
     versions: dict[str, str]
+    space: str | None = None
+    inference: Inference | None = None
 
 
 def save(
@@ -89,8 +124,24 @@ def save(
     baselines: Mapping[str, float | None],
     scores: Float32,
     dataset_sha256: str,
+    held_out: Array,
+    space: str | None = None,
 ) -> BundleManifest:
-    """Write a model's folder; `scores` are the errors of all held-out rows, in any order."""
+    """Write a model's folder.
+
+    Args:
+        folder: where; made if it is not there.
+        model: on any device.
+        spec: what it was trained by.
+        facts: what is known of its rows.
+        affine: the scaling.
+        metrics: what held-out rows showed.
+        baselines: what they show of the mean and of PCA.
+        scores: the errors of all held-out rows, in any order.
+        dataset_sha256: of the dataset.
+        held_out: raw rows `[n, features]`, a few of which become the golden ones.
+        space: of the model's codes, where they are comparable with another one's; its own otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
@@ -98,8 +149,10 @@ def save(
         {"shift": torch.from_numpy(affine.shift), "factor": torch.from_numpy(affine.factor)}, folder / SCALING
     )
     np.save(folder / SCORES, _quantiles(scores), allow_pickle=False)
-    hashes = {name: _sha256(folder / name) for name in (WEIGHTS, SCALING, SCORES)}
+    golden.write(folder, golden.answers(model, affine, held_out))
+    hashes = {name: sha256_of(folder / name) for name in _ALWAYS[2]}
     manifest = BundleManifest(
+        format=2,
         spec=spec.model_dump(mode="json"),
         facts=facts,
         code_size=model.code_size,
@@ -111,8 +164,14 @@ def save(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         versions={"hourglass": _own_version(), "torch": torch.__version__},
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    manifest = manifest.model_copy(update={"space": space or space_of(manifest.model_dump(mode="json"))})
+    write_manifest(folder, manifest)
     return manifest
+
+
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
+    """Write `model.json`, whose hashes are those of the files beside it."""
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
 
 
 def verify(folder: Path) -> BundleManifest:
@@ -123,9 +182,15 @@ def verify(folder: Path) -> BundleManifest:
     """
     try:
         manifest = BundleManifest.model_validate_json((folder / MANIFEST).read_bytes())
-        for name in (WEIGHTS, SCALING, SCORES):
-            if _sha256(folder / name) != manifest.hashes.get(name):
+        # Only names of ours are opened: what a manifest from elsewhere calls a file may be any path.
+        for name in FILES:
+            promised = manifest.hashes.get(name)
+            if promised is None and name not in _ALWAYS[manifest.format]:
+                continue
+            if sha256_of(folder / name) != promised:
                 raise BundleDamaged(f"{folder}: {name} is not what {MANIFEST} promises")
+        if manifest.hashes[WEIGHTS] != manifest.weights_sha256:
+            raise BundleDamaged(f"{folder}: weights_sha256 is not the hash of {WEIGHTS}")
     except (OSError, ValidationError) as problem:
         raise BundleDamaged(f"{folder}: {problem}") from problem
     return manifest
@@ -150,6 +215,19 @@ def load(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
     return TrainedModel(manifest, spec, model.to(device).eval(), affine, scores)
 
 
+def space_of(manifest: Mapping[str, Any]) -> str:
+    """The id of a code's meaning: equal encoders over equal scaling give equal codes, no others do."""
+    told = manifest.get("space")
+    if isinstance(told, str):
+        return told
+    architecture = (manifest.get("spec") or {}).get("architecture")
+    # The architecture as well: the same tensors under another activation mean something else.
+    hashes = manifest.get("hashes") or {}
+    parts = [manifest.get("weights_sha256"), hashes.get(SCALING), architecture]
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return "sp_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Scores:
     """How odd rows are.
@@ -164,6 +242,16 @@ class Scores:
     error: Float32
     percentile: Float32
     share_per_feature: Float32 | None = None
+
+
+def judge(squared: Float32, scores: Float32, *, per_feature: bool = False) -> Scores:
+    """What squared errors `[n, features]` in scaled units say of rows, beside the sorted `scores`."""
+    error = squared.sum(1)
+    percentile = np.searchsorted(scores, error, side="right") * (100.0 / max(1, len(scores)))
+    if not per_feature:
+        return Scores(error, percentile.astype(np.float32))
+    share = np.divide(squared, error[:, None], out=np.zeros_like(squared), where=error[:, None] > 0)
+    return Scores(error, percentile.astype(np.float32), share)
 
 
 class TrainedModel:
@@ -206,13 +294,7 @@ class TrainedModel:
     def score(self, rows: Array, *, per_feature: bool = False) -> Scores:
         """Each raw row's reconstruction error, and where it stands among those of held-out rows."""
         scaled = self._scaled(rows)
-        squared = np.square(self._outputs(scaled) - scaled)
-        error = squared.sum(1)
-        percentile = np.searchsorted(self.scores, error, side="right") * (100.0 / max(1, len(self.scores)))
-        if not per_feature:
-            return Scores(error, percentile.astype(np.float32))
-        share = np.divide(squared, error[:, None], out=np.zeros_like(squared), where=error[:, None] > 0)
-        return Scores(error, percentile.astype(np.float32), share)
+        return judge(np.square(self._outputs(scaled) - scaled), self.scores, per_feature=per_feature)
 
     def _scaled(self, rows: Array) -> Float32:
         if rows.shape[1:] not in (self.facts.shape, (self.facts.features,)):
@@ -244,7 +326,8 @@ def _quantiles(scores: Float32) -> Float32:
     return ordered[ranks]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

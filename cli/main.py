@@ -45,7 +45,9 @@ def up(home: Home = None, host: Host = None, port: Port = None) -> None:
 def serve(
     host: Host = None,
     port: Port = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Gateway processes on the one port.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Instead of HOURGLASS_GATEWAY_PROCESSES.")
+    ] = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An open socket to serve on.")] = None,
     parent: Parent = None,
 ) -> None:
@@ -53,8 +55,8 @@ def serve(
     from cli.serve import serve as run
 
     _follow(parent)
-    _instead(HOST=host, PORT=port)
-    run(workers=workers, fd=fd)
+    _instead(HOST=host, PORT=port, GATEWAY_PROCESSES=workers)
+    run(fd=fd)
 
 
 @app.command()
@@ -127,6 +129,17 @@ def catalog(
     from cli.words import print_words
 
     print_words(family)
+
+
+@app.command("import")
+def import_model(
+    source: Annotated[Path, typer.Argument(help="A bundle from another installation: its zip or folder.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; unset: the file's, without -3.")] = None,
+) -> None:
+    """Register a model that was trained elsewhere, once its files and its answers are what they were."""
+    from cli.imports import import_bundle
+
+    import_bundle(source, name)
 
 
 @app.command()

@@ -43,10 +43,15 @@ def tagged(request: Request, document: BaseModel) -> Response:
     body = dump(document)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    known = request.headers.get("if-none-match")
-    if known is not None and (known.strip() == "*" or tag in _tags(known)):
+    if holds(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, "application/json")
+
+
+def holds(request: Request, tag: str) -> bool:
+    """Whether the caller has what the tag stands for, by `If-None-Match`."""
+    known = request.headers.get("if-none-match")
+    return known is not None and (known.strip() == "*" or tag in _tags(known))
 
 
 def fingerprint(*parts: bytes | str) -> str:

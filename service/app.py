@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,34 +14,89 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import openapi, problems
 from service.auth import Gatekeeper, Guard
 from service.errors import SettingsRefused
 from service.gateway import Gateway
-from service.limits import BodyLimit, InFlight
+from service.limits import BodyLimit, Ceiling, InFlight
 from service.request_ids import RequestIds
 from service.routes import (
     catalog,
     datasets,
     diagnoses,
+    embeddings,
     events,
+    exports,
     health,
     inference,
+    inference_v2,
     jobs,
     keys,
     models,
+    repository_v2,
+    thresholds,
     workers,
 )
 from service.settings import ServiceSettings
+from service.shortcut import Shortcut
 from service.stream import end
 from store import Caretaker, Store, logs
 
 VERSION = "0.1.0"
-_ROUTES = (health, catalog, datasets, jobs, events, diagnoses, models, inference, workers, keys)
+_ROUTES = (
+    health,
+    catalog,
+    datasets,
+    jobs,
+    events,
+    diagnoses,
+    models,
+    exports,
+    embeddings,
+    inference,
+    thresholds,
+    inference_v2,
+    repository_v2,
+    workers,
+    keys,
+)
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
+class Application(FastAPI):
+    """The gateway's application: inference takes the short way, everything else the framework's."""
+
+    shortcut: Shortcut
+    prefix: str = ""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        # The server's own layer for what proxies say of a caller; what goes the short way asks nothing of it.
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+        # uvicorn has names of its own for the same messages.
+        ordinary: Any = ProxyHeadersMiddleware
+        self._ordinary: ASGIApp = ordinary(super().__call__, trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and (prefix := self.prefix or scope["root_path"]):
+            # Proxies cut their prefix off or send it on; behind here paths are without it.
+            bare = (
+                scope["path"].removeprefix(prefix)
+                if scope["path"].startswith(f"{prefix}/")
+                else scope["path"]
+            )
+            scope = {**scope, "root_path": prefix, "path": bare}
+        found = self.shortcut.find(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._ordinary(scope, receive, send)
+        else:
+            await self.shortcut.serve(*found, scope, receive, send)
+
+
+def create_app(settings: ServiceSettings) -> Application:
     """The gateway, ready to be served.
 
     Raises:
@@ -66,9 +122,9 @@ def refuse_bad_start(settings: ServiceSettings) -> None:
         store.close()
 
 
-def assemble(settings: ServiceSettings) -> FastAPI:
+def assemble(settings: ServiceSettings) -> Application:
     """The application with its routes; the store is opened when it is served."""
-    app = FastAPI(
+    app = Application(
         title="Hourglass",
         version=VERSION,
         summary="Trains autoencoders and serves them.",
@@ -77,7 +133,9 @@ def assemble(settings: ServiceSettings) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.settings = settings
+    app.state.settings, app.prefix = settings, settings.root_path
+    ceiling = Ceiling(settings.requests_in_flight)
+    app.shortcut = Shortcut(ceiling, settings.body_limit_bytes)
     problems.install(app)
     for room in _ROUTES:
         app.include_router(room.router)
@@ -85,19 +143,19 @@ def assemble(settings: ServiceSettings) -> FastAPI:
     _serve_docs(app)
     # The last one added is the outermost: an id for everything, then who asks, then how much.
     app.add_middleware(BodyLimit, settings=settings)
-    app.add_middleware(InFlight, settings=settings)
+    app.add_middleware(InFlight, ceiling=ceiling)
     app.add_middleware(Guard)
     app.add_middleware(RequestIds)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: Application) -> AsyncIterator[None]:
     settings: ServiceSettings = app.state.settings
     logs.configure(settings, "gateway")
     store = await asyncio.to_thread(Store.open, settings)
     gateway = Gateway.open(settings, store)
-    app.state.gateway = gateway
+    app.state.gateway = app.shortcut.gateway = gateway
     caretaker = Caretaker(store)
     caretaker.start()
     tailer = asyncio.create_task(gateway.tailer.run())

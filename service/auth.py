@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import hmac
 import time
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -21,8 +21,19 @@ from store.keys import Keys
 
 ScopeName = Literal["read", "train", "infer", "admin"]
 SCOPES: tuple[ScopeName, ...] = get_args(ScopeName)
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"})
+OPEN_PATHS = frozenset(
+    {
+        "/health/live",
+        "/health/ready",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+    }
+)
 _REMEMBERED_SECONDS = 1.0
+_ASKED_AGAIN_SECONDS = 0.5
 _REMEMBERED_KEYS = 1024
 
 
@@ -44,7 +55,10 @@ ADMIN_BY_SETTING = Caller(key=None, scopes=frozenset(SCOPES))
 
 
 class Gatekeeper:
-    """Decides who a request is from; remembers what the database said for a second at most."""
+    """Decides who a request is from; remembers what the database said for a second at most.
+
+    A key in use never waits: the database is asked again before the second is over, once for all who use it.
+    """
 
     def __init__(self, store: Store, settings: ServiceSettings) -> None:
         self._store = store
@@ -52,6 +66,7 @@ class Gatekeeper:
         self._open = settings.is_open
         self._admin = settings.admin_key.get_secret_value().encode() if settings.admin_key else None
         self._callers: dict[bytes, tuple[float, Caller | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
         self._keyed: tuple[float, bool] = (0.0, False)
 
     def refuse_unsafe_start(self, host: str) -> None:
@@ -83,8 +98,19 @@ class Gatekeeper:
 
     def forget(self) -> None:
         """A key was made or revoked here: ask the database again at once."""
-        self._callers.clear()
+        # An answer that is on its way may be of before: it is not remembered.
+        self._callers, self._asking = {}, {}
         self._keyed = (0.0, self._keyed[1])
+
+    def known(self, authorization: bytes) -> Caller | None:
+        """The caller of this `Authorization` header, where that is known without waiting."""
+        checked, caller = self._callers.get(authorization, (0.0, None))
+        age = time.monotonic() - checked
+        if age > _ASKED_AGAIN_SECONDS:
+            if age > _REMEMBERED_SECONDS:
+                return None
+            self._ask(authorization)
+        return caller
 
     async def caller(self, headers: Headers) -> Caller:
         """The caller of a request with these headers.
@@ -93,9 +119,10 @@ class Gatekeeper:
             NotAuthenticated: no key where one is needed, or a bad one.
             ForeignRequest: there are no keys, and the request does not come from this machine's own pages.
         """
-        secret = _bearer(headers)
-        if secret is not None:
-            return await self._caller_of(secret)
+        authorization = headers.get("authorization")
+        if authorization is not None:
+            key = authorization.encode("latin-1")
+            return self.known(key) or await self._caller_of(key)
         if await self._known_keys():
             raise NotAuthenticated("send a key: `Authorization: Bearer <key>`")
         if self._local:
@@ -108,21 +135,39 @@ class Gatekeeper:
             return known or self._admin is not None
         return await anyio.to_thread.run_sync(self.keys_exist)
 
-    async def _caller_of(self, secret: str) -> Caller:
-        if self._admin is not None and hmac.compare_digest(secret.encode(), self._admin):
-            return ADMIN_BY_SETTING
-        digest = hashlib.sha256(secret.encode()).digest()
-        checked, caller = self._callers.get(digest, (0.0, None))
-        if not checked or time.monotonic() - checked > _REMEMBERED_SECONDS:
-            caller = await anyio.to_thread.run_sync(self._look_up, secret)
-            if len(self._callers) >= _REMEMBERED_KEYS:
-                self._callers.clear()
-            self._callers[digest] = (time.monotonic(), caller)
+    async def _caller_of(self, authorization: bytes) -> Caller:
+        checked, caller = self._callers.get(authorization, (0.0, None))
+        if time.monotonic() - checked > _REMEMBERED_SECONDS:
+            caller = await asyncio.shield(self._ask(authorization))
         if caller is None:
             raise NotAuthenticated("this key is unknown, expired or revoked")
         return caller
 
+    def _ask(self, authorization: bytes) -> asyncio.Task[Caller | None]:
+        """The one question to the database about this header, for all who wait for it."""
+        task = self._asking.get(authorization)
+        if task is None:
+            secret = _bearer(authorization)
+            task = asyncio.get_running_loop().create_task(self._learn(authorization, secret, self._asking))
+            self._asking[authorization] = task
+            task.add_done_callback(_seen)
+        return task
+
+    async def _learn(self, authorization: bytes, secret: str, asking: dict[bytes, Any]) -> Caller | None:
+        asked = time.monotonic()
+        try:
+            caller = await anyio.to_thread.run_sync(self._look_up, secret)
+        finally:
+            asking.pop(authorization, None)
+        if asking is self._asking:
+            if len(self._callers) >= _REMEMBERED_KEYS:
+                self._callers.clear()
+            self._callers[authorization] = (asked, caller)
+        return caller
+
     def _look_up(self, secret: str) -> Caller | None:
+        if self._admin is not None and hmac.compare_digest(secret.encode(), self._admin):
+            return ADMIN_BY_SETTING
         with self._store.session() as session:
             row = Keys(session).check(secret)
             if row is None:
@@ -151,14 +196,17 @@ class Guard:
         await self.app(scope, receive, send)
 
 
-def _bearer(headers: Headers) -> str | None:
-    value = headers.get("authorization")
-    if value is None:
-        return None
-    scheme, _, secret = value.partition(" ")
+def _bearer(authorization: bytes) -> str:
+    scheme, _, secret = authorization.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise NotAuthenticated("the Authorization header must read `Bearer <key>`")
     return secret.strip()
+
+
+def _seen(task: asyncio.Task[Caller | None]) -> None:
+    """Have a failure that nobody waited for not be called forgotten."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _refuse_foreign(headers: Headers) -> None:

@@ -36,6 +36,13 @@ def _allowed(
     return caller
 
 
+def _looking(request: Request, _bearer: Annotated[object, Depends(_bearer)]) -> Caller:
+    caller: Caller = request.state.caller
+    if not (caller.may("read") or caller.may("infer")):
+        raise NotAllowed("read")
+    return caller
+
+
 def _labels(
     label: Annotated[
         list[str] | None,
@@ -49,6 +56,8 @@ House = Annotated[Gateway, Depends(_gateway)]
 Reader = Annotated[Caller, Security(_allowed, scopes=["read"])]
 Trainer = Annotated[Caller, Security(_allowed, scopes=["train"])]
 Inferrer = Annotated[Caller, Security(_allowed, scopes=["infer"])]
+# Whoever may infer may also see what there is to infer with.
+Onlooker = Annotated[Caller, Security(_looking, scopes=["read"])]
 Admin = Annotated[Caller, Security(_allowed, scopes=["admin"])]
 LabelFilter = Annotated[dict[str, str], Depends(_labels)]
 Limit = Annotated[int, Query(ge=1, le=500, description="Items of a page.")]

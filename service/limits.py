@@ -11,10 +11,11 @@ from service.problems import answer
 from service.settings import ServiceSettings
 
 UPLOAD_PATH = "/v1/datasets"
-_JSON_BULK = (
+JSON_BULK = (
     "Send large inputs in portions, as application/x-npy (far smaller than JSON), or upload them as a "
     "dataset with POST /v1/datasets."
 )
+UNCOUNTED = ("/health", "/v2/health", "/metrics")
 _UPLOAD_BULK = "Split the data, or let the operator raise HOURGLASS_UPLOAD_LIMIT_BYTES."
 
 
@@ -35,7 +36,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         upload = scope["path"] == UPLOAD_PATH
-        limit, bulk = (self._upload_limit, _UPLOAD_BULK) if upload else (self._limit, _JSON_BULK)
+        limit, bulk = (self._upload_limit, _UPLOAD_BULK) if upload else (self._limit, JSON_BULK)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             await self._refuse(
@@ -76,29 +77,48 @@ class BodyLimit:
         await answer(scope, error)(scope, receive, send)
 
 
+class Ceiling:
+    """How many requests are being answered, and how many may be; entered for as long as one is.
+
+    Args:
+        most: at once.
+    """
+
+    __slots__ = ("_most", "now")
+
+    def __init__(self, most: int) -> None:
+        self._most, self.now = most, 0
+        metrics.in_flight.set_function(lambda: self.now)
+
+    def __enter__(self) -> None:
+        if self.now >= self._most:
+            metrics.refused.labels("in_flight").inc()
+            raise Busy(f"{self._most} requests are being answered; try again")
+        self.now += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.now -= 1
+
+
 class InFlight:
     """ASGI middleware: a ceiling on requests at once; health and event streams do not count."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    def __init__(self, app: ASGIApp, ceiling: Ceiling) -> None:
         self.app = app
-        self._ceiling = settings.requests_in_flight
-        self._now = 0
+        self._ceiling = ceiling
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or path.startswith(("/health", "/metrics")) or path.endswith("/events"):
+        if scope["type"] != "http" or path.startswith(UNCOUNTED) or path.endswith("/events"):
             await self.app(scope, receive, send)
             return
-        if self._now >= self._ceiling:
-            metrics.refused.labels("in_flight").inc()
-            error = Busy(f"{self._ceiling} requests are being answered; try again")
+        try:
+            self._ceiling.__enter__()
+        except Busy as error:
             await answer(scope, error)(scope, receive, send)
             return
-        self._now += 1
-        metrics.in_flight.set(self._now)
         try:
             await self.app(scope, receive, send)
         finally:
-            self._now -= 1
-            metrics.in_flight.set(self._now)
+            self._ceiling.__exit__()

@@ -10,9 +10,20 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.problems import MEDIA_TYPE, Problem, responses
+from service.problems import MEDIA_TYPE, PROTOCOL_PATH, Problem, responses
+from service.routes.inference_v2_wire import InferBody, ProtocolError
+from service.routes.inference_wire import Rows, ScoredRows
 
 _COMMON = (401, 403, 503)
+_PROTOCOL_ERRORS = {
+    "400": "The request cannot be answered.",
+    "401": "A key is needed.",
+    "403": "The key lacks the scope.",
+    "404": "No such model, version or alias.",
+    "413": "The body is too large.",
+    "501": "Not offered here.",
+    "503": "Not now.",
+}
 _DESCRIPTION = """\
 Errors are `application/problem+json` (RFC 9457) and carry the request's id. Lists are keyset pages:
 `?limit=&after=`, answered with `{items, next}`. POSTs that create take an `Idempotency-Key`. Jobs and
@@ -37,16 +48,34 @@ def document(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    for model in (Problem, ProtocolError, InferBody, Rows, ScoredRows):
+        told = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(told.pop("$defs", {}))
+        schemas[model.__name__] = told
+    _put_defaults_in_words(schemas)
     for path, operations in made["paths"].items():
         for operation in operations.values():
-            _say_problems(operation, guarded=path.startswith("/v1"))
+            if path.startswith(PROTOCOL_PATH):
+                _say_errors(operation)
+            else:
+                _say_problems(operation, guarded=path.startswith("/v1"))
     # FastAPI's own shape of a 422 is never answered here.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     return made
+
+
+def _put_defaults_in_words(part: Any) -> None:
+    """Say a default that is an object in the description: generators of clients take plain values alone."""
+    if isinstance(part, list):
+        for item in part:
+            _put_defaults_in_words(item)
+    elif isinstance(part, dict):
+        if isinstance(part.get("default"), dict) and ("anyOf" in part or "oneOf" in part or "$ref" in part):
+            default = json.dumps(part.pop("default"))
+            part["description"] = f"{part.get('description', '')} Left out: `{default}`.".strip()
+        for item in part.values():
+            _put_defaults_in_words(item)
 
 
 def _say_problems(operation: dict[str, Any], *, guarded: bool) -> None:
@@ -56,6 +85,17 @@ def _say_problems(operation: dict[str, Any], *, guarded: bool) -> None:
     if guarded:
         for status, entry in responses(*_COMMON).items():
             answers.setdefault(str(status), entry)
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _say_errors(operation: dict[str, Any]) -> None:
+    """The errors of the Open Inference Protocol, which are its own."""
+    answers = operation["responses"]
+    answers.pop("422", None)
+    if "security" in operation:
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+        for status, description in _PROTOCOL_ERRORS.items():
+            answers.setdefault(status, {"description": description, "content": content})
     operation["responses"] = dict(sorted(answers.items()))
 
 

@@ -61,6 +61,7 @@ KINDS: dict[type[Exception], Kind] = {
     serving.BadTensor: Kind(422, "bad-rows", "The model cannot take these rows"),
     door.TooManyStreams: Kind(429, "too-many-streams", "Too many event streams", 10),
     door.Busy: Kind(503, "busy", "Too many requests at once", 1),
+    serving.DeadlinePassed: Kind(503, "deadline-passed", "The request's own timeout ran out"),
     serving.Overloaded: Kind(503, "overloaded", "Too many rows are waiting", 1),
     memory.Unavailable: Kind(503, "store-unavailable", "The store does not answer", 2),
     memory.SchemaOutdated: Kind(503, "store-unavailable", "The store does not answer", 30),
@@ -74,7 +75,11 @@ _FRAMEWORK = {
     404: Kind(404, "not-found", "No such thing"),
     405: Kind(405, "method-not-allowed", "This method is not offered here"),
     413: Kind(413, "too-large", "The body is too large"),
+    416: Kind(416, "no-such-range", "There are no such bytes"),
 }
+PROTOCOL_PATH = "/v2"
+# What the Open Inference Protocol calls what the table calls otherwise.
+_PROTOCOL_STATUSES = {406: 400, 409: 400, 410: 404, 415: 501, 422: 400, 507: 503}
 _UNEXPECTED = Kind(500, "unexpected", "Something went wrong here")
 _PLACES = {
     "model's name": "model",
@@ -134,9 +139,16 @@ def kind_of(error: Exception) -> Kind:
 
 
 def answer(scope: Scope, error: Exception) -> Response:
-    """The problem document for an error of the request in `scope`."""
+    """The answer to an error of the request in `scope`: a problem document, or `/v2`'s own form."""
     kind = kind_of(error)
     found = _field_problems(error)
+    headers = _headers(error, kind)
+    if is_protocol(scope):
+        status = _PROTOCOL_STATUSES.get(kind.status, kind.status)
+        if kind.status == 415:
+            headers["Accept-Encoding"] = "gzip, deflate"
+        told = {"error": _detail(error, kind, found)}
+        return Response(orjson.dumps(told), status, headers, "application/json")
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + kind.slug,
         "title": kind.title,
@@ -146,12 +158,13 @@ def answer(scope: Scope, error: Exception) -> Response:
         "request_id": scope.get("state", {}).get("request_id", ""),
         "errors": [{"loc": list(place), "msg": message} for place, message in found],
     }
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if kind.retry_after_seconds is not None:
-        headers["Retry-After"] = str(kind.retry_after_seconds)
-    if kind.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="hourglass"'
     return Response(orjson.dumps(body), kind.status, headers, MEDIA_TYPE)
+
+
+def is_protocol(scope: Scope) -> bool:
+    """Whether a request speaks the Open Inference Protocol, whose errors are `{"error": "…"}` alone."""
+    path: str = scope.get("path", "")
+    return path.startswith(PROTOCOL_PATH) and path[len(PROTOCOL_PATH) :][:1] in ("", "/")
 
 
 def install(app: FastAPI) -> None:
@@ -177,6 +190,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def _headers(error: Exception, kind: Kind) -> dict[str, str]:
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if kind.retry_after_seconds is not None:
+        headers["Retry-After"] = str(kind.retry_after_seconds)
+    if kind.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="hourglass"'
+    return headers
 
 
 def _detail(error: Exception, kind: Kind, found: Sequence[tuple[tuple[str | int, ...], str]]) -> str:

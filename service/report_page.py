@@ -35,6 +35,7 @@ def render(job: str, model: str, version: int | None, report: Json) -> str:
     parts = [
         f"<h1>{escape(title)}</h1><p>Job <code>{escape(job)}</code></p>",
         _outcome(report),
+        _alignment(report.get("alignment") or {}),
         diagnosis_part(report.get("diagnosis") or {}),
         _curves(report.get("curves") or []),
         _gallery(report.get("gallery") or {}),
@@ -60,6 +61,18 @@ def _outcome(report: Json) -> str:
     body = "".join(f"<tr><td>{escape(name)}</td><td>{number(value)}</td></tr>" for name, value in rows)
     note = "Squared error on held-out rows, summed over a row's features, in scaled units."
     return f"<h2>Held-out error</h2><table>{body}</table><p>{note}</p>"
+
+
+def _alignment(found: Json) -> str:
+    if not found:
+        return ""
+    rows = [("before", found.get("recall_before")), ("after", found.get("recall_after"))]
+    body = "".join(f"<tr><td>{name}</td><td>{number(value)}</td></tr>" for name, value in rows)
+    note = (
+        f"Of a held-out row's {found.get('neighbours')} nearest embeddings stored by {found.get('to')}, the "
+        "share that its new code finds among them, before and after its code was turned onto theirs."
+    )
+    return f"<h2>Aligned to {escape(str(found.get('to')))}</h2><table>{body}</table><p>{escape(note)}</p>"
 
 
 def _curves(curves: Sequence[Json]) -> str:

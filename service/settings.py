@@ -28,6 +28,10 @@ class ServiceSettings(StoreSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; any that is not loopback needs a key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    root_path: str = Field(
+        "",
+        description="Prefix under which a proxy offers the gateway, such as `/hourglass`; sent on or cut.",
+    )
     admin_key: SecretStr | None = Field(
         None, description="A key with the scope `admin`, known without a database."
     )
@@ -51,9 +55,26 @@ class ServiceSettings(StoreSettings):
     )
     model_cache_bytes: PositiveInt = Field(1024 * _MB, description="Bytes of models kept in memory.")
     inference_device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where models answer.")
-    inference_threads: NonNegativeInt = Field(0, description="Threads of a forward pass; 0: one per core.")
+    gateway_processes: int = Field(
+        1, ge=0, le=64, description="Gateway processes that `serve` runs on the one port; 0: one per core."
+    )
+    inference_threads: NonNegativeInt = Field(
+        0, description="Threads of a forward pass; 0: the cores, shared out among the gateway's processes."
+    )
+    inference_runtime: Literal["auto", "torch", "onnx"] = Field(
+        "auto", description="What computes; `auto`: what was fastest when the model was published."
+    )
+    inference_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="In which numbers; bfloat16 answers with two to three digits."
+    )
+    inference_spin: bool = Field(
+        False, description="Threads of ONNX Runtime spin while idle: faster alone, ruinous beside a training."
+    )
+    inference_batch_rows: PositiveInt = Field(256, description="Rows of one forward pass at most.")
     inference_rows_queued: PositiveInt = Field(200_000, description="Rows that may wait for the device.")
-    alias_seconds: PositiveFloat = Field(0.5, le=1.0, description="How long a model's name is remembered.")
+    alias_seconds: PositiveFloat = Field(
+        0.8, le=1.0, description="How long a model's name is remembered; asked again at half of it."
+    )
     keep_alive_seconds: PositiveFloat = Field(15.0, description="Between two keep-alives of an event stream.")
 
     @field_validator("open")
@@ -64,6 +85,14 @@ class ServiceSettings(StoreSettings):
         if value != OPEN_WORDS:
             raise ValueError(f"must read {OPEN_WORDS!r} or be unset")
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_a_path(cls, value: str) -> str:
+        bare = value.rstrip("/")
+        if bare and not bare.startswith("/"):
+            raise ValueError(f"must begin with /, not {value!r}")
+        return bare
 
     @field_validator("admin_key")
     @classmethod
@@ -86,6 +115,16 @@ class ServiceSettings(StoreSettings):
         return tuple(prefix if prefix.endswith("/") else prefix + "/" for prefix in value)
 
     @property
+    def processes(self) -> int:
+        """Gateway processes on the one port."""
+        return self.gateway_processes or cores()
+
+    @property
+    def threads(self) -> int:
+        """Threads of a forward pass in each."""
+        return self.inference_threads or max(1, cores() // self.processes)
+
+    @property
     def is_open(self) -> bool:
         """Whether it was said in words that anyone may use this service."""
         return self.open is not None
@@ -103,6 +142,11 @@ def read_settings(**given: Any) -> ServiceSettings:
         first = error.errors(include_url=False)[0]
         name = "HOURGLASS_" + "_".join(str(part) for part in first["loc"][:1]).upper()
         raise SettingsRefused(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_loopback(host: str) -> bool:

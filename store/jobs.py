@@ -13,10 +13,13 @@ from store.errors import Conflict, IllegalMove, NotFound
 from store.events import EventLog
 from store.leases import Leases
 from store.lifecycle import JobState, check_move
-from store.models import RESERVED_NAMES, Models, sources
+from store.models import RESERVED_NAMES, Models, needed
 from store.pages import Page
 from store.removals import Removals
 from store.tables import DatasetRow, EventRow, JobRow
+
+# The kinds of job that a client may stop, to have what there is by then.
+_STOPPABLE = ("train",)
 
 
 class Jobs(Leases):
@@ -37,20 +40,25 @@ class Jobs(Leases):
         priority: int = 0,
         baselines: Mapping[str, object] | None = None,
         epochs: int | None = None,
+        rows: int | None = None,
+        model_version: int | None = None,
     ) -> JobRow:
         """Put a job on the queue, with its first event in the same transaction; send a hint after that.
 
-        `NotFound` where its dataset, or an earlier model that it begins with, is gone.
+        `epochs` or `rows` is how much there is to do; `model_version` that of a model which is there already.
+        `NotFound` where its dataset, or a model that it needs, is gone.
         """
         if model is not None:
             ids.check_name("model's name", model, reserved=RESERVED_NAMES)
         self._need_dataset(dataset_id)
-        for source in sorted(sources(spec.get("init"))):
+        for source in sorted(needed(spec)):
             Models(self.session).hold(source)
         moment = now(self.session)
         progress: dict[str, object] = {"epoch": 0, "step": 0}
         if epochs is not None:
             progress["epochs"] = epochs
+        if rows is not None:
+            progress.update(rows=0, rows_total=rows)
         job = JobRow(
             id=ids.new("job"),
             kind=kind,
@@ -58,6 +66,7 @@ class Jobs(Leases):
             dataset_id=dataset_id,
             dataset_name=dataset_name,
             model=model,
+            model_version=model_version,
             labels=label_rows.check(labels),
             spec=dict(spec),
             device=device,
@@ -155,6 +164,9 @@ class Jobs(Leases):
     def stop(self, job_id: str) -> JobRow:
         """Ask a running job to end after this step and publish its best weights."""
         job = self._found(job_id)
+        if job.kind not in _STOPPABLE:
+            detail = f"a job of the kind {job.kind!r} has nothing to publish before its end: cancel it"
+            raise IllegalMove(job.state.value, JobState.SUCCEEDED.value, detail=detail)
         if job.state is not JobState.RUNNING:
             detail = f"only a running job can be stopped; this one is {job.state}"
             raise IllegalMove(job.state.value, JobState.SUCCEEDED.value, detail=detail)
@@ -172,6 +184,8 @@ class Jobs(Leases):
             self._need_dataset(job.dataset_id)
         except NotFound as problem:
             raise Conflict(f"{job_id} cannot go on: its dataset {job.dataset_name} was removed") from problem
+        if job.kind == "embed":  # a training has the weights that it began with in its checkpoints
+            self._need_models(job)
         job.ended = job.problem = job.finished_at = job.asked = job.swept_at = None
         job.lost = 0
         self._requeue(job)
@@ -193,6 +207,13 @@ class Jobs(Leases):
             job.asked = what
             job.revision += 1
             job.updated_at = now(self.session)
+
+    def _need_models(self, job: JobRow) -> None:
+        for reference in sorted(needed(job.spec)):
+            try:
+                Models(self.session).hold(reference)
+            except NotFound as problem:
+                raise Conflict(f"{job.id} cannot go on: its model {reference} was removed") from problem
 
     def _need_dataset(self, dataset_id: str) -> None:
         """Hold the dataset's row, so that it is not removed while a job that needs it is being queued."""

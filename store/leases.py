@@ -20,7 +20,7 @@ from store.lifecycle import JobState, check_move
 from store.tables import JobRow, Json
 
 LOST_WORKERS_LIMIT = 3
-_NEVER_BACKWARDS = ("step", "epoch")
+_NEVER_BACKWARDS = ("step", "epoch", "rows")
 
 
 class Leases:
@@ -132,7 +132,8 @@ class Leases:
         if metrics is not None:
             job.metrics = {**job.metrics, **metrics}
         job.ended = ended
-        job.model_version = model_version
+        if model_version is not None:
+            job.model_version = model_version
         self._end(job, JobState(state), problem=problem)
         return job
 

@@ -114,6 +114,11 @@ class Models:
         rows = select(ModelRow).where(ModelRow.name == name)
         return pages.fetch(self.session, rows, ModelRow.id, limit=limit, after=after)
 
+    def every(self) -> list[tuple[str, int]]:
+        """Name and number of every version of every model, in order."""
+        rows = select(ModelRow.name, ModelRow.version).order_by(ModelRow.name, ModelRow.version)
+        return [(name, version) for name, version in self.session.execute(rows)]
+
     def promote(self, name: str, version: int) -> ModelRow:
         """Make the bare name mean this version."""
         holder = self._lock(name)
@@ -169,7 +174,7 @@ class Models:
     def remove(self, name: str, version: int | None = None) -> list[ModelRow]:
         """Remove a version, or all of them, with aliases and, soon, files; answers what was removed.
 
-        `Conflict` while a job that is not over begins with the weights of one of them.
+        `Conflict` while a job that is not over needs one of them.
         """
         holder = self._lock(name)
         rows = self.versions(name) if version is None else [self.resolve(f"{name}@{version}")]
@@ -201,8 +206,8 @@ class Models:
             cast(JobRow.spec, Text).contains(f'"{reference}"', autoescape=True),
         )
         for job, spec in self.session.execute(unfinished):
-            if reference in sources(spec.get("init")):
-                raise Conflict(f"the job {job}, which is not over, begins with the weights of {reference}")
+            if reference in needed(spec):
+                raise Conflict(f"the job {job}, which is not over, needs {reference}")
 
     def _moves(self, holder: ModelNameRow, row: ModelRow, promote: Promote) -> bool:
         """Whether the bare name moves to the new version; a name that means nothing yet always does."""
@@ -243,6 +248,15 @@ def sources(init: object) -> set[str]:
         return set()
     own = {str(init["source"])} if init.get("name") == "model" and "source" in init else set()
     return own.union(*(sources(value) for value in init.values()))
+
+
+def needed(spec: Mapping[str, object]) -> set[str]:
+    """The exact versions that a stored job needs until it is over: to begin, align or encode with.
+
+    A training's `model` is the bare name of what is to come; `name@3` stands there in what encodes a dataset.
+    """
+    named = (spec.get(word) for word in ("model", "align_to"))
+    return sources(spec.get("init")).union(word for word in named if isinstance(word, str) and "@" in word)
 
 
 def _version(digits: str) -> int:

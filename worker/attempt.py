@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoencoders import build, bundle
+from autoencoders.alignment import Alignment
 from autoencoders.bundle import TrainedModel
 from autoencoders.data.dataset import Dataset
 from autoencoders.events import Checkpoint, Diagnosed, Epoch, Event, Finished, Initialised, Step, Warned
@@ -21,10 +22,11 @@ from store import logs
 from store.artifacts import Artifacts
 from store.errors import Fenced, Unavailable
 from store.tables import JobRow
-from worker import exits, report
+from worker import embed, exits, outcome, report
 from worker.begin import Wishes
 from worker.checkpoints import Checkpoints, Found
 from worker.devices import check_room, thread_count, torch_device
+from worker.exits import Left
 from worker.problems import problem_of
 from worker.publish import Publisher
 from worker.record import Record
@@ -32,10 +34,6 @@ from worker.settings import WorkerSettings
 from worker.upload import keep_folder
 
 log = logs.get(__name__)
-
-
-class Left(Exception):
-    """The parent wished the attempt to leave, and what there was to keep is kept."""
 
 
 class JobKindUnknown(Exception):
@@ -77,8 +75,23 @@ class Attempt:
         return exits.FINISHED
 
     def _drive(self) -> None:
-        if self._row.kind != "train":
-            raise JobKindUnknown(f"this worker does not know jobs of the kind {self._row.kind!r}")
+        match self._row.kind:
+            case "train":
+                self._train_a_model()
+            case "embed":
+                embed.Embedding(
+                    artifacts=self._artifacts,
+                    settings=self._settings,
+                    row=self._row,
+                    record=self._record,
+                    publisher=self._publisher,
+                    wishes=self._wishes,
+                    scratch=self._scratch,
+                ).run()
+            case kind:
+                raise JobKindUnknown(f"this worker does not know jobs of the kind {kind!r}")
+
+    def _train_a_model(self) -> None:
         self._publisher.enter("reading the dataset")
         dataset = Dataset.open(self._record.dataset())
         spec = read_spec(self._row.spec).resolve(dataset.facts)
@@ -89,8 +102,9 @@ class Attempt:
         found = self._checkpoints.newest()
         experiment = self._experiment(spec, dataset, device, found)
         self._record.note_baselines(experiment.baselines)
+        earlier = outcome.earlier_model(self._row.spec, spec, dataset, self._record.bundle)
         finished = self._train(experiment, found)
-        self._publish(experiment, dataset, finished, device)
+        self._publish(experiment, dataset, finished, device, earlier)
 
     def _experiment(self, spec: Spec, dataset: Dataset, device: str, found: Found | None) -> Experiment:
         threads = thread_count(self._settings.threads)
@@ -174,15 +188,24 @@ class Attempt:
         except Unavailable as error:
             log.warning("the database is away; the job goes on", error=str(error))
 
-    def _publish(self, experiment: Experiment, dataset: Dataset, finished: Finished, device: str) -> None:
+    def _publish(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        finished: Finished,
+        device: str,
+        earlier: outcome.Earlier | None,
+    ) -> None:
         """Files first, read back and compared; then model and row in one transaction."""
         self._publisher.enter("writing the model")
         folder = self._scratch / "bundle"
-        manifest = experiment.save(folder)
+        manifest, aligned = outcome.write_bundle(
+            experiment, folder, earlier=earlier, tell=self._publisher.put
+        )
         keep_folder(self._artifacts, folder, f"models/{self._row.id}")
         self._publisher.enter("writing the report")
         self._flush()
-        self._write_report(bundle.load(folder, device), dataset, experiment)
+        self._write_report(bundle.load(folder, device), dataset, experiment, aligned)
         lines, progress, metrics = self._publisher.close()
         self._record.succeed(
             lines=lines,
@@ -192,7 +215,9 @@ class Attempt:
             ended=finished.ended,
         )
 
-    def _write_report(self, model: TrainedModel, dataset: Dataset, experiment: Experiment) -> None:
+    def _write_report(
+        self, model: TrainedModel, dataset: Dataset, experiment: Experiment, aligned: Alignment | None
+    ) -> None:
         events = list(self._record.events())
         document = report.compose(
             model,
@@ -203,6 +228,7 @@ class Attempt:
             epochs=[data for _, kind, _, data in events if kind == "epoch"],
             events=events,
             diagnosis={"before": report.diagnosis_in(events), "after": _look(experiment)},
+            alignment=None if aligned is None else aligned.to_json(),
         )
         path = self._scratch / report.FILE
         path.write_text(report.to_text(document))
@@ -224,7 +250,7 @@ def _look(experiment: Experiment) -> dict[str, Any] | None:
     """The trained model's figures; a report without them is better than a training lost."""
     try:
         return experiment.look().to_json()
-    except RuntimeError as error:
+    except Exception as error:
         log.warning("the trained model could not be diagnosed", error=str(error))
         return None
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+
+class Left(Exception):
+    """The parent wished the attempt to leave, and what there was to keep is kept."""
+
+
 #: The row says how the job ended; there is nothing left to do.
 FINISHED = 0
 #: `python -m worker.run` was called with arguments that name no attempt.

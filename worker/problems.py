@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from autoencoders.errors import AutoencoderError, SpecRefused, TrainingDiverged
 from worker.devices import DeviceMissing, NoRoom
+from worker.outcome import NotAlignable
 from worker.record import EarlierModelGone
 
 #: Their message says it all to whoever sent the job: where in our code they were raised helps nobody.
-_SAID = (AutoencoderError, NoRoom, DeviceMissing, EarlierModelGone)
+_SAID = (AutoencoderError, NoRoom, DeviceMissing, EarlierModelGone, NotAlignable)
 _FRAMES = 4
 _DETAIL_LIMIT = 2_000
 

@@ -17,6 +17,10 @@ log = logs.get(__name__)
 Line = tuple[str, dict[str, Any]]
 
 
+#: Lines that say no more than how far the job is.
+_ONLY_THE_NEWEST = ("step", "rows")
+
+
 class Write(Protocol):
     """Writes lines and the newest progress and metrics into a job's rows, in one fenced transaction."""
 
@@ -101,6 +105,18 @@ class Publisher:
                 data = {"message": f"training ended: {event.ended}", **data}
             self._add(event.type, data)
 
+    def advance(self, kind: str, **facts: Any) -> None:
+        """Say how far the job is, in a line and in its progress; the newest line alone waits to be written.
+
+        Raises:
+            Fenced: another attempt has this job by now.
+        """
+        if self._broken is not None:
+            raise self._broken
+        with self._changed:
+            self._note(**facts)
+            self._add(kind, dict(facts))
+
     def flush(self) -> None:
         """Write what is waiting, now.
 
@@ -135,7 +151,7 @@ class Publisher:
         return lines, dict(self._progress) or None, dict(self._metrics) or None
 
     def _add(self, kind: str, data: dict[str, Any]) -> None:
-        if kind == "step" and self._lines and self._lines[-1][0] == "step":
+        if kind in _ONLY_THE_NEWEST and self._lines and self._lines[-1][0] == kind:
             self._lines[-1] = (kind, data)
         else:
             self._lines.append((kind, data))

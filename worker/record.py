@@ -22,10 +22,10 @@ _EVENTS_AT_ONCE = 5_000
 
 
 class EarlierModelGone(Exception):
-    """The model with whose weights a job begins was removed before it began."""
+    """A model that a job needs was removed before it began."""
 
     def __init__(self, reference: str) -> None:
-        super().__init__(f"the model {reference}, with whose weights this job begins, was removed")
+        super().__init__(f"the model {reference}, which this job needs, was removed")
 
 
 class Record:
@@ -61,7 +61,7 @@ class Record:
         return self._store.artifacts.local_copy(artifact)
 
     def bundle(self, reference: str) -> Path:
-        """The files of an earlier model, for an initialisation from its weights.
+        """The files of an earlier model: to begin with its weights, or to encode with it.
 
         Raises:
             EarlierModelGone: it was removed.
@@ -115,6 +115,21 @@ class Record:
                 metrics=metrics,
                 model_version=model.version,
             )
+
+        self._insist(end)
+
+    def complete(
+        self,
+        *,
+        lines: list[Line],
+        progress: dict[str, Any] | None,
+        metrics: dict[str, Any],
+    ) -> None:
+        """End a job that made no model, since its files are where they belong."""
+
+        def end(jobs: Jobs, _: Models) -> None:
+            jobs.record(self._row.id, self._row.token, progress=progress, events=lines)
+            jobs.finish(self._row.id, self._row.token, "succeeded", metrics=metrics)
 
         self._insist(end)
 

@@ -51,10 +51,12 @@ def compose(
     epochs: Iterable[Mapping[str, Any]],
     events: Iterable[tuple[int, str, str, Mapping[str, Any]]],
     diagnosis: Mapping[str, Any],
+    alignment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of a trained model; errors are squared errors of held-out rows in scaled units.
 
-    `diagnosis` has what the model showed `before` its first step, and `after` its last.
+    `diagnosis` has what the model showed `before` its first step, and `after` its last; `alignment` how its
+    code was turned onto an earlier model's, if it was.
     """
     held_out = dataset.held_out
     numbers = np.asarray(dataset.row_numbers[len(dataset.training) :])
@@ -75,6 +77,7 @@ def compose(
         ),
         "history": history(events),
         "diagnosis": dict(diagnosis),
+        "alignment": None if alignment is None else dict(alignment),
     }
 
 
@@ -84,10 +87,11 @@ def diagnosis_in(events: Iterable[tuple[int, str, str, Mapping[str, Any]]]) -> M
 
 
 def warning_of(diagnosis: Mapping[str, Any]) -> str | None:
-    """What a job's owner should hear of a verdict: nothing where the job will get somewhere."""
+    """What a job's owner should hear of a verdict: nothing where all is well."""
     verdict = diagnosis.get("verdict") or {}
     if verdict.get("outlook") not in ("stuck", "diverges"):
-        return None
+        concern = verdict.get("concern")
+        return f"diagnosis: {concern}" if concern else None
     cause, cure = (str(verdict.get(key) or "").strip() for key in ("cause", "cure"))
     return "; ".join(part for part in (f"diagnosis: {verdict['outlook']}: {cause}", cure) if part)
 

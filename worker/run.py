@@ -76,6 +76,14 @@ def offer_to_be_killed_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("800")
 
 
+def give_way(niceness: int) -> None:
+    """Let whoever serves on the same cores go first."""
+    os.nice(niceness)
+    # Linux may weigh sessions before processes, and a child has a session of its own: then only this counts.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
+
+
 def refuse(message: str) -> NoReturn:
     """End with one line on standard error and the usage."""
     sys.stderr.write(f"worker.run: {message}\n{_USAGE}\n")
@@ -93,6 +101,7 @@ def main(arguments: list[str]) -> int:
     if not token.isdigit() or int(token) < 1:
         refuse(f"the token must be a positive number, not {token!r}")
     offer_to_be_killed_first()
+    give_way(int(os.environ.get("HOURGLASS_CHILD_NICENESS", "0")))
     faulthandler.enable()
 
     from worker.begin import begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ByteSize, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -35,6 +35,16 @@ class WorkerSettings(StoreSettings):
     metrics_host: str = Field("127.0.0.1", description="The address on which `/metrics` is served.")
     threads: PositiveInt | None = Field(
         None, description="Threads of a training; unset: as many as there are processors for it."
+    )
+    niceness: int = Field(
+        10,
+        ge=0,
+        le=19,
+        description="How far a job's process gives way to others on its cores, as `nice` says.",
+    )
+    embed_part_bytes: Annotated[ByteSize, Field(gt=0)] = Field(
+        ByteSize(32 * 2**20),
+        description="What the rows of an embed job's part take as float32; after a kill one part is redone.",
     )
     memory_limit_bytes: ByteSize | None = Field(
         None, description="The most memory a job may be estimated at; unset: what its device has free."

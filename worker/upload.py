@@ -1,4 +1,4 @@
-"""A folder put among the artifacts, read back file by file and compared with what was sent."""
+"""Files put among the artifacts, read back and compared with what was sent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,28 @@ def keep_folder(artifacts: Artifacts, folder: Path, key: str) -> None:
     """
     artifacts.put_folder(folder, key)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
         with path.open("rb") as sent:
             wanted = hashlib.file_digest(sent, "sha256").hexdigest()
-        digest = hashlib.sha256()
-        with artifacts.open(f"{key}/{name}") as back:
-            while block := back.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != wanted:
-            raise ReadBackDiffers(f"{name} of {key} was read back with other content than was written")
+        _compare(artifacts, f"{key}/{path.relative_to(folder).as_posix()}", wanted)
+
+
+def keep_file(artifacts: Artifacts, path: Path, key: str) -> str:
+    """Move the file `path` under `key`, read it back from there, and answer its SHA-256.
+
+    Raises:
+        ReadBackDiffers: its SHA-256 is another one than before.
+    """
+    with path.open("rb") as sent:
+        wanted = hashlib.file_digest(sent, "sha256").hexdigest()
+    artifacts.put_file(path, key, move=True)
+    _compare(artifacts, key, wanted)
+    return wanted
+
+
+def _compare(artifacts: Artifacts, key: str, wanted: str) -> None:
+    digest = hashlib.sha256()
+    with artifacts.open(key) as back:
+        while block := back.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != wanted:
+        raise ReadBackDiffers(f"{key} was read back with other content than was written")

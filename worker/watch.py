@@ -93,6 +93,7 @@ class Watch:
             **child_environment(self._device, thread_count(self._settings.threads)),
             "PYTHONPATH": os.pathsep.join(path),
             "HOURGLASS_WATCHER": str(os.getpid()),
+            "HOURGLASS_CHILD_NICENESS": str(self._settings.niceness),
         }
 
 

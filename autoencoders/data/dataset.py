@@ -99,21 +99,24 @@ class Dataset:
         """
         source = self.held_out if part == "held_out" else self.training
         step = rows_per_chunk(source.shape[1] * source.itemsize, bytes)
-        if part != "all_in_upload_order" or not self.has_own_held_out_rows:
-            for start in range(0, len(source), step):
-                yield source[start : start + step]
+        if part == "all_in_upload_order":
+            rows = self.manifest.uploaded_rows
+            for start in range(0, rows, step):
+                yield self.in_upload_order(start, min(start + step, rows))
             return
-        yield from self._in_upload_order(step)
+        for start in range(0, len(source), step):
+            yield source[start : start + step]
 
-    def _in_upload_order(self, step: int) -> Iterator[Array]:
+    def in_upload_order(self, start: int, stop: int) -> Array:
+        """The uploaded rows from `start` up to `stop`, [stop - start, features] in the stored dtype."""
+        if not self.has_own_held_out_rows:
+            return self.training[start:stop]
         numbers = (self.row_numbers[: len(self.training)], self.row_numbers[len(self.training) :])
-        for start in range(0, self.manifest.rows, step):
-            stop = min(start + step, self.manifest.rows)
-            chunk = np.empty((stop - start, self.facts.features), dtype=self.facts.dtype)
-            for of_part, rows in zip(numbers, (self.training, self.held_out), strict=True):
-                first, last = np.searchsorted(of_part, (start, stop))
-                chunk[of_part[first:last] - start] = rows[first:last]
-            yield chunk
+        chunk = np.empty((stop - start, self.facts.features), dtype=self.facts.dtype)
+        for of_part, rows in zip(numbers, (self.training, self.held_out), strict=True):
+            first, last = np.searchsorted(of_part, (start, stop))
+            chunk[of_part[first:last] - start] = rows[first:last]
+        return chunk
 
     def verify(self) -> None:
         """Hash every row again.

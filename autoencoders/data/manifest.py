@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from autoencoders.data.options import Holdout, Role
+from autoencoders.data.options import Holdout, Other, Role
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -65,6 +65,11 @@ class Manifest(_Frozen):
     missing: Literal["refuse", "mean"]
     preview: list[list[float]]
     bytes: int
+
+    @property
+    def uploaded_rows(self) -> int:
+        """How many rows were uploaded: without the held-out ones where those are another dataset's."""
+        return self.training_rows if isinstance(self.holdout, Other) else self.rows
 
     def facts(self) -> Facts:
         """The part of the manifest that models are built from."""

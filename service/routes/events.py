@@ -26,7 +26,9 @@ class EventView(BaseModel):
     """An event of a job."""
 
     id: int = Field(description="Its number within the job: 1, 2, 3 … without a gap.")
-    type: str = Field(description="state, init, diagnosis, step, epoch, checkpoint, warning, log or done.")
+    type: str = Field(
+        description="state, init, diagnosis, step, epoch, rows, checkpoint, warning, log or done."
+    )
     data: dict[str, Any]
     at: str
 

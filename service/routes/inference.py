@@ -1,174 +1,93 @@
-"""Encode, decode, reconstruct, score: rows in, rows out, each way in the format that its header names."""
+"""Encode, decode, reconstruct, score: rows in, rows out, each way in the format that its header names.
+
+The routes below stand in the interface's description and answer like any other. A gateway that is running
+leads requests for them past the framework (`service/shortcut.py`) to the same `infer`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import replace
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
-import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
-from service.problems import responses
+from service.routes.inference_wire import (
+    Codes,
+    Outputs,
+    Reconstructions,
+    Rows,
+    ScoredRows,
+    Scores,
+    documented,
+)
 from service.routes.models import Reference
 from service.serving import codecs
-from service.serving.codecs import JSON, NPY, Question, Reply
-from service.serving.engine import Action, Answer, expected_rows
+from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
+from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor
+from service.serving.thresholds import anomalies
 
 router = APIRouter(prefix="/v1/models", tags=["inference"])
-# Smaller bodies are parsed where they arrive: a hop to a thread costs more than they do.
-_INLINE_BYTES = 64 * 1024
-_NAMES: dict[str, str] = {
+# What is smaller is read and written where it is: a hop to a thread costs more than that.
+_INLINE_BYTES = {JSON: 256 * 1024, CSV: 64 * 1024}
+_SMALL_BYTES = 64 * 1024
+_INLINE_BINARY_BYTES = 4 * 1024 * 1024
+_NAMES: dict[Action, str] = {
     "encode": "codes",
     "decode": "outputs",
     "reconstruct": "reconstructions",
     "score": "scores",
 }
-_MODEL: dict[str, Any] = {"name": "digits-code", "version": 3, "space": "sp_9f2c1d0e8b7a6f5e4d3c2b1a09f8e7d6"}
-_BASE64 = (
-    "Instead of lists: `inputs` as base64 of little-endian float32, and the answer's array in the same form."
-)
+_CONTENT_TYPES = {media: media.encode() for media in FORMATS}
+_WORTH_BYTES = 64 * 1024
+_REMEMBERED_FORMATS = 256
+_formats: dict[tuple[bytes | None, bytes | None], tuple[str, str]] = {}
+
+Headers = list[tuple[bytes, bytes]]
+Sent = Mapping[bytes, bytes]
+T = TypeVar("T")
 
 
-class ModelUsed(BaseModel):
-    """Which version answered; versions of one `space` have comparable codes."""
+class Read(Protocol):
+    """Reads a request's body, and gives it to the parser that it is given."""
 
-    name: str
-    version: int
-    space: str
-
-
-class Rows(BaseModel):
-    """Rows for a model, in the dataset's own units."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"inputs": [[0.0, 0.5, 1.0]]}, {"inputs": [{"age": 41, "height": 1.8}]}]
-        },
-    )
-
-    inputs: list[list[Any]] | list[dict[str, float]] | str
-    encoding: Annotated[str | None, Field(pattern="^base64$", description=_BASE64)] = None
+    async def __call__(self, parse: Callable[[bytes], Awaitable[T]]) -> T:
+        """What the parser made of the body."""
 
 
-class ScoredRows(Rows):
-    """Rows to score."""
+class Answered(NamedTuple):
+    """The body of an answer and its headers, all but the request's id."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"inputs": [[0.0, 0.5, 1.0]], "per_feature": True}]}
-    )
-
-    per_feature: bool = Field(False, description="Add the share of every feature in a row's error.")
+    content: bytes
+    headers: Headers
 
 
-class _Answered(BaseModel):
-    model: ModelUsed
-    encoding: str | None = Field(None, description="`base64` where the request asked for it.")
-    shape: list[int] | None = Field(None, description="Of the array, where it is base64.")
-
-
-class Codes(_Answered):
-    """The codes of rows."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"codes": [[0.12, -1.4]], "model": _MODEL}]})
-
-    codes: list[list[float]] | str
-
-
-class Outputs(_Answered):
-    """The rows of codes."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"outputs": [[0.0, 0.49, 0.98]], "model": _MODEL}]}
-    )
-
-    outputs: list[list[Any]] | str = Field(description="In the dataset's own shape.")
-
-
-class Reconstructions(_Answered):
-    """Rows through the code and back."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"reconstructions": [[0.0, 0.49, 0.98]], "model": _MODEL}]}
-    )
-
-    reconstructions: list[list[Any]] | str = Field(
-        description="Flat where the rows came flat, else in their shape."
-    )
-
-
-class Scores(_Answered):
-    """The reconstruction error of rows, in scaled units."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"scores": [2.3], "percentiles": [87.5], "per_feature": [[0.1, 0.7, 0.2]], "model": _MODEL}
-            ]
-        }
-    )
-
-    scores: list[float] | str
-    percentiles: list[float] = Field(
-        description="The percentage of held-out rows with a smaller or equal error."
-    )
-    per_feature: list[list[float]] | None = Field(
-        None, description="Shares of the row's error; each row adds up to 1."
-    )
-    columns: list[str] | None = Field(None, description="The table's columns, in the order of `per_feature`.")
-
-
-def _documented(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI of a route that reads and writes its bodies itself."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    document = body.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {
-        "response_model": answer,
-        "responses": {
-            **responses(404, 406, 410, 413, 415, 422),
-            200: {
-                "content": {NPY: binary},
-                "headers": {
-                    "Server-Timing": {
-                        "description": "queue, parse and compute, ms.",
-                        "schema": {"type": "string"},
-                    },
-                    "X-Model": {"description": "name@version that answered.", "schema": {"type": "string"}},
-                    "X-Space": {"description": "The space of its codes.", "schema": {"type": "string"}},
-                },
-            },
-        },
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": {JSON: {"schema": document}, NPY: binary}}
-        },
-    }
-
-
-@router.post("/{name}/encode", summary="Codes of rows", **_documented(Rows, Codes))
+@router.post("/{name}/encode", summary="Codes of rows", **documented(Rows, Codes))
 async def encode(name: Reference, request: Request, house: House, _: Inferrer) -> Response:
     """One row or ten thousand; codes are float32."""
-    return await _infer("encode", name, request, house)
+    return await _respond("encode", name, request, house.engine)
 
 
-@router.post("/{name}/decode", summary="Rows of codes", **_documented(Rows, Outputs))
+@router.post("/{name}/decode", summary="Rows of codes", **documented(Rows, Outputs))
 async def decode(name: Reference, request: Request, house: House, _: Inferrer) -> Response:
     """From codes back to rows in the dataset's own units."""
-    return await _infer("decode", name, request, house)
+    return await _respond("decode", name, request, house.engine)
 
 
 @router.post(
-    "/{name}/reconstruct", summary="Rows through the code and back", **_documented(Rows, Reconstructions)
+    "/{name}/reconstruct", summary="Rows through the code and back", **documented(Rows, Reconstructions)
 )
 async def reconstruct(name: Reference, request: Request, house: House, _: Inferrer) -> Response:
     """What the model makes of rows, in the dataset's own units."""
-    return await _infer("reconstruct", name, request, house)
+    return await _respond("reconstruct", name, request, house.engine)
 
 
-@router.post("/{name}/score", summary="How odd are rows?", **_documented(ScoredRows, Scores))
+@router.post("/{name}/score", summary="How odd are rows?", **documented(ScoredRows, Scores))
 async def score(
     name: Reference,
     request: Request,
@@ -179,52 +98,151 @@ async def score(
     ] = False,
 ) -> Response:
     """The reconstruction error per row and its percentile among held-out ones; as npy the errors alone."""
-    return await _infer("score", name, request, house, per_feature=per_feature)
+    return await _respond("score", name, request, house.engine, per_feature=per_feature)
 
 
-async def _infer(
-    action: Action, name: str, request: Request, house: House, *, per_feature: bool = False
-) -> Response:
-    sent = codecs.read_format(request.headers.get("content-type"))
-    wanted = codecs.write_format(request.headers.get("accept"), sent)
-    model = await house.engine.model(name)
-    body = await request.body()
-    began = time.perf_counter()
-    question = await _in_place(codecs.decode, len(body), body, sent, expected_rows(model, action))
+async def infer(
+    engine: Engine,
+    action: Action,
+    name: str,
+    sent: Sent,
+    read: Read,
+    *,
+    per_feature: bool = False,
+    receive: Receive | None = None,
+) -> Answered:
+    """Answer one request.
+
+    Args:
+        engine: what computes.
+        action: what to do.
+        name: the model's.
+        sent: the request's headers, their names in lower case.
+        read: reads the request's body and gives it to the parser that it is given.
+        per_feature: as the query asks.
+        receive: the request's own; says whether the client is still there.
+
+    Raises:
+        UnknownFormat: nothing reads the body's type.
+        NotAcceptable: nothing writes the types that are accepted.
+        NotFound: there is no such model.
+        BadTensor: the rows are not what the model takes.
+        Overloaded: too many rows are waiting already.
+        ClientGone: nobody waits for the answer.
+    """
+    media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
+    model = engine.held(name) or await engine.model(name)
+    question, parsed = await read(partial(_parse, engine.limit_bytes, sent, media, model.expected[action]))
     per_feature = per_feature or question.per_feature
+    if per_feature:
+        _refuse_odd(action, question, wanted)
+    threshold = await engine.threshold(name, model) if action == "score" else None
+    answer = await engine.run(action, model, question.rows, per_feature=per_feature, receive=receive)
+    reply = _reply(action, answer, question, threshold)
+    weight = 2 * answer.values.nbytes
+    if weight <= _SMALL_BYTES:
+        content = codecs.encode(reply, wanted, question.encoding)
+    else:
+        content = await _in_place(codecs.encode, wanted, weight, reply, wanted, question.encoding)
+    headers = [
+        (b"content-type", _CONTENT_TYPES[wanted]),
+        (b"server-timing", _timing(answer.queue_seconds, parsed, answer.compute_seconds)),
+        *model.headers,
+    ]
+    if wanted == RAW:
+        headers += [
+            (name.lower().encode(), value.encode()) for name, value in codecs.headers(reply, wanted).items()
+        ]
+    if (accepted := sent.get(b"accept-encoding")) is not None and len(content) >= _WORTH_BYTES:
+        content, packed = await _in_place(
+            compression.compress, JSON, len(content), content, wanted, accepted.decode("latin-1")
+        )
+        headers += [(b"vary", b"accept-encoding")] + (
+            [(b"content-encoding", packed.encode())] if packed else []
+        )
+    headers.append((b"content-length", b"%d" % len(content)))
+    return Answered(content, headers)
+
+
+async def _respond(
+    action: Action, name: str, request: Request, engine: Engine, *, per_feature: bool = False
+) -> Response:
+    async def read(parse: Callable[[bytes], Awaitable[T]]) -> T:
+        return await parse(await request.body())
+
+    sent = dict(request.scope["headers"])
+    answered = await infer(engine, action, name, sent, read, per_feature=per_feature, receive=request.receive)
+    response = Response(answered.content)
+    response.raw_headers = answered.headers
+    return response
+
+
+async def _parse(
+    limit_bytes: int, sent: Sent, media: str, expected: Expected, body: bytes
+) -> tuple[Question, float]:
+    began = time.perf_counter()
+    if b"content-encoding" in sent or b"x-shape" in sent:
+        question = await _in_place(_unpack, media, len(body), limit_bytes, sent, media, expected, body)
+    elif len(body) <= _SMALL_BYTES:
+        question = codecs.decode(body, media, expected)
+    else:
+        question = await _in_place(codecs.decode, media, len(body), body, media, expected)
+    return question, time.perf_counter() - began
+
+
+def _unpack(limit_bytes: int, sent: Sent, media: str, expected: Expected, body: bytes) -> Question:
+    packed, shape = sent.get(b"content-encoding"), sent.get(b"x-shape")
+    body = compression.inflate(body, None if packed is None else packed.decode("latin-1"), limit_bytes)
+    return codecs.decode(body, media, expected, None if shape is None else shape.decode("latin-1"))
+
+
+def _negotiated(content_type: bytes | None, accept: bytes | None) -> tuple[str, str]:
+    """The formats of body and answer; what was asked before is known."""
+    known = _formats.get((content_type, accept))
+    if known is None:
+        media = codecs.read_format(None if content_type is None else content_type.decode("latin-1"))
+        known = media, codecs.write_format(None if accept is None else accept.decode("latin-1"), media)
+        if len(_formats) >= _REMEMBERED_FORMATS:
+            _formats.clear()
+        _formats[content_type, accept] = known
+    return known
+
+
+def _refuse_odd(action: Action, question: Question, wanted: str) -> None:
     if question.per_feature and action != "score":
         raise BadTensor("is for score alone", field="per_feature")
-    if per_feature and wanted == NPY:
-        raise BadTensor("needs an answer in JSON", field="per_feature")
-    parsed = time.perf_counter() - began
-    answer = await house.engine.run(action, model, question.rows, per_feature=per_feature)
-    if action == "reconstruct" and question.flat:
-        # Rows come back in the form in which they were sent.
-        answer = replace(answer, values=answer.values.reshape(len(question.rows), -1))
-    content = await _in_place(_write, answer.values.nbytes, action, answer, wanted, question)
-    headers = {
-        "Server-Timing": _timing(queue=answer.queue_seconds, parse=parsed, compute=answer.compute_seconds),
-        "X-Model": f"{model.name}@{model.version}",
-        "X-Space": model.space,
-    }
-    return Response(content, media_type=wanted, headers=headers)
+    if wanted in ONE_ARRAY:
+        raise BadTensor("needs an answer in JSON, Arrow or CSV", field="per_feature")
 
 
-async def _in_place(function: Any, weight: int, *arguments: Any) -> Any:
+async def _in_place(function: Callable[..., Any], media: str, weight: int, *arguments: Any) -> Any:
     """Small work where we are, large work in a thread, so that others are served meanwhile."""
-    if weight <= _INLINE_BYTES:
+    if weight <= _INLINE_BYTES.get(media, _INLINE_BINARY_BYTES):
         return function(*arguments)
-    return await anyio.to_thread.run_sync(function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-def _write(action: Action, answer: Answer, wanted: str, question: Question) -> bytes:
-    model = answer.model
+def _reply(action: Action, answer: Answer, question: Question, threshold: Mapping[str, Any] | None) -> Reply:
+    model, values = answer.model, answer.values
+    # Rows come back in the form in which they were sent.
+    flat = action == "reconstruct" and question.flat
+    if action == "encode":
+        return Reply("codes", values, {"model": model.told})
     beside: dict[str, Any] = dict(answer.beside)
     if "per_feature" in beside and model.facts.columns is not None:
         beside["columns"] = list(model.facts.columns)
-    beside["model"] = {"name": model.name, "version": model.version, "space": model.space}
-    return codecs.encode(Reply(_NAMES[action], answer.values, beside), wanted, question.encoding)
+    if threshold is not None:
+        beside["anomaly"] = anomalies(values, threshold)
+    beside["model"] = model.told
+    rows = action in ("decode", "reconstruct")
+    return Reply(
+        _NAMES[action],
+        values.reshape(len(values), -1) if flat else values,
+        beside,
+        columns=model.facts.columns if rows else None,
+        white=model.expected["encode"].white if rows else None,
+    )
 
 
-def _timing(**seconds: float) -> str:
-    return ", ".join(f"{name};dur={1000 * value:.3f}" for name, value in seconds.items())
+def _timing(queue: float, parse: float, compute: float) -> bytes:
+    return b"queue;dur=%.3f, parse;dur=%.3f, compute;dur=%.3f" % (1000 * queue, 1000 * parse, 1000 * compute)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoencoders import build
+from autoencoders.alignment import unfit
 from autoencoders.data.manifest import Facts, Manifest
 from autoencoders.init.earlier import misfit, pinned, sources
 from service.errors import FieldRefused
@@ -43,19 +44,15 @@ def prepare(gateway: Gateway, request: JobRequest) -> Submission:
         FieldRefused: there is no such dataset or earlier model, or what is asked for is not offered.
         SpecRefused: the spec cannot be built for this dataset.
     """
-    if request.align_to is not None:
-        raise FieldRefused(
-            [(("align_to",), "aligning a new code with an earlier version's is not offered yet")]
-        )
-    dataset = _dataset(gateway, request.dataset)
+    dataset = dataset_of(gateway, request.dataset)
     facts = Manifest.model_validate(dataset.manifest).facts()
     resolved = request.resolve(facts)
     resolved.check(facts)
-    resolved = _with_exact_sources(gateway, resolved)
+    resolved = _aligned_to_exact(gateway, _with_exact_sources(gateway, resolved), facts)
     model = request.model or dataset.name
     if not ids.is_name(model) or model == "stats":
         raise FieldRefused([(("model",), f"the dataset's name {model!r} cannot be a model's; give one")])
-    return Submission(resolved, dataset, facts, model, _device(gateway, request.device))
+    return Submission(resolved, dataset, facts, model, device_for(gateway, request.device))
 
 
 def estimate(submission: Submission) -> DryRun:
@@ -73,7 +70,12 @@ def estimate(submission: Submission) -> DryRun:
     )
 
 
-def _dataset(gateway: Gateway, asked: str) -> DatasetRow:
+def dataset_of(gateway: Gateway, asked: str) -> DatasetRow:
+    """The dataset of this id or name; a built-in sample is made where it is missing.
+
+    Raises:
+        FieldRefused: there is none, said at `dataset`.
+    """
     try:
         return sample_dataset(gateway, asked)
     except NotFound as error:
@@ -99,11 +101,26 @@ def _with_exact_sources(gateway: Gateway, request: JobRequest) -> JobRequest:
     return request.model_copy(update={"init": pinned(request.init, exact)}) if exact else request
 
 
+def _aligned_to_exact(gateway: Gateway, request: JobRequest, facts: Facts) -> JobRequest:
+    """The model to align to by its version, once it is known that the two codes can be aligned."""
+    if request.align_to is None:
+        return request
+    try:
+        with gateway.store.session() as session:
+            row = Models(session).resolve(request.align_to)
+    except NotFound as error:
+        raise FieldRefused([(("align_to",), str(error))]) from None
+    code = request.architecture.model_dump(mode="json")["code"]
+    if why := unfit(f"{row.name}@{row.version}", row.manifest, code, facts):
+        raise FieldRefused([(("align_to",), why)])
+    return request.model_copy(update={"align_to": f"{row.name}@{row.version}"})
+
+
 def _architecture(row: ModelRow) -> str:
     return str(row.manifest["spec"]["architecture"]["name"])
 
 
-def _device(gateway: Gateway, asked: str) -> str:
+def device_for(gateway: Gateway, asked: str) -> str:
     """The queue of a job: `auto` goes to a GPU where a living worker has one."""
     if asked != "auto":
         return asked

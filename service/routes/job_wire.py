@@ -65,7 +65,13 @@ class JobRequest(Spec):
     promote: Literal["always", "if_better", "never"] = Field(
         "always", description="Whether the bare model name moves to the new version."
     )
-    align_to: str | None = Field(None, description="Not offered yet: refused where it is set.")
+    align_to: str | None = Field(
+        None,
+        max_length=129,
+        description="An earlier model, as `faces`, `faces@3` or `faces@champion`: this one's code is turned "
+        "onto its code, so that stored embeddings stay comparable. Both need a plain code of one size, and "
+        "rows of one shape.",
+    )
     labels: dict[str, str] = Field(default={}, max_length=64)
 
     @model_validator(mode="after")
@@ -83,13 +89,15 @@ class Progress(BaseModel):
     epoch: int = Field(0, description="Epochs finished.")
     epochs: int | None = None
     step: int = 0
+    rows: int | None = Field(None, description="Of an embed job: rows done.")
+    rows_total: int | None = Field(None, description="Of an embed job: rows in all.")
     rows_per_second: float | None = None
     seconds_left: float | None = None
     position: int | None = Field(None, description="While queued: the place in the queue, 1 is the next.")
 
 
 class ModelRef(BaseModel):
-    """The model that a job makes: its version when there is one."""
+    """The model that a job makes, its version when there is one; or the one that it encodes with."""
 
     name: str
     version: int | None
@@ -135,6 +143,7 @@ _VIEW: dict[str, Any] = {
     "asked": None,
     "ended": None,
     "problem": None,
+    "links": {"events": "/v1/jobs/job_06a5kx2m3v0000w8q4e6r2t9y1/events"},
     "created_at": "2026-01-02T03:04:05Z",
     "started_at": "2026-01-02T03:04:06Z",
     "finished_at": None,
@@ -152,12 +161,15 @@ class JobView(BaseModel):
     state: StateName
     dataset: DatasetRef
     model: ModelRef | None
-    spec: dict[str, Any] = Field(description="The full spec that runs; it is a body to submit again.")
+    spec: dict[str, Any] = Field(
+        description="The full spec that runs; a training's is a body to submit again."
+    )
     device: str
     labels: dict[str, str]
     progress: Progress
     metrics: dict[str, Any] = Field(
-        description="`error`: squared error on held-out rows, scaled; `loss`: the objective."
+        description="Of a training, `error`: squared error on held-out rows, scaled; `loss`: the objective. "
+        "Of an embed job, `rows`, `bytes` and `sha256` of its file."
     )
     baselines: Baselines | None
     attempts: int
@@ -165,6 +177,7 @@ class JobView(BaseModel):
     asked: Literal["cancel", "stop"] | None = Field(description="What was asked of it and is not yet done.")
     ended: Literal["epochs", "early_stopping", "stopped", "max_seconds"] | None
     problem: dict[str, Any] | None
+    links: dict[str, str] = Field(description="Where its events are, and what it has made so far.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -222,9 +235,22 @@ def view_of(session: Session, row: JobRow) -> JobView:
             "asked": None if row.is_over else row.asked,
             "ended": row.ended,
             "problem": row.problem,
+            "links": _links(row),
             "created_at": row.created_at,
             "started_at": row.started_at,
             "finished_at": row.finished_at,
             "updated_at": row.updated_at,
         }
     )
+
+
+def _links(row: JobRow) -> dict[str, str]:
+    """Where to go on from a job: a training's report and model, an embed job's file."""
+    here = f"/v1/jobs/{row.id}"
+    links = {"events": f"{here}/events"}
+    if row.model is not None and row.model_version is not None:
+        links["model"] = f"/v1/models/{row.model}@{row.model_version}"
+    if row.state is JobState.SUCCEEDED:
+        made = {"train": "report", "embed": "embeddings"}.get(row.kind)
+        links |= {} if made is None else {made: f"{here}/{made}"}
+    return links

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from autoencoders.bundle import Inference
 from service.serving.spaces import space_of
 from store import ModelRow
 
@@ -30,10 +31,36 @@ _VIEW: dict[str, Any] = {
     "loss": 14.2,
     "explained_variance": 0.77,
     "baselines": {"mean": 9.1, "pca": 2.4},
-    "runtime": {"hourglass": "0.1.0", "torch": "2.13.0"},
+    "threshold": None,
+    "runtime": {
+        "hourglass": "0.1.0",
+        "torch": "2.13.0",
+        "inference": {
+            "runtime": "onnx",
+            "threads": 1,
+            "precision": "float32",
+            "milliseconds": {
+                "torch": {"1": 0.19, "64": 2.0, "1024": 31.0},
+                "onnx": {"1": 0.08, "64": 1.3, "1024": 24.0},
+            },
+            "checked": {"code": 0.07, "reconstruction": 0.09},
+        },
+    },
     "labels": {"team": "vision"},
     "created_at": "2026-01-02T03:04:05Z",
 }
+
+
+class RuntimeView(BaseModel):
+    """What made the model, by its version, and what computes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    inference: Inference | None = Field(
+        None,
+        description="What encoded fastest where the model was published, by measurement; null where it has "
+        "no ONNX graphs, which PyTorch then serves.",
+    )
 
 
 class ModelView(BaseModel):
@@ -59,7 +86,8 @@ class ModelView(BaseModel):
     loss: float | None
     explained_variance: float | None
     baselines: dict[str, float | None]
-    runtime: dict[str, str]
+    threshold: float | None = Field(description="From which score on a row is an anomaly, where it is set.")
+    runtime: RuntimeView
     labels: dict[str, str]
     created_at: datetime
 
@@ -105,7 +133,10 @@ def view_of(row: ModelRow, aliases: Mapping[str, int], current: int | None) -> M
         loss=metrics.get("loss"),
         explained_variance=metrics.get("explained_variance"),
         baselines=manifest.get("baselines") or {},
-        runtime={key: str(value) for key, value in (manifest.get("versions") or {}).items()},
+        threshold=None if row.threshold is None else row.threshold.get("threshold"),
+        runtime=RuntimeView.model_validate(
+            {**(manifest.get("versions") or {}), "inference": manifest.get("inference")}
+        ),
         labels=row.labels,
         created_at=row.created_at,
     )

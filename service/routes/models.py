@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import stat
-import zipfile
-from collections.abc import Iterator
-from io import RawIOBase
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
 from service.answers import Listing, tagged
+from service.archive import zip_folder
 from service.dependencies import Admin, After, House, LabelFilter, Limit, Reader, Trainer
 from service.errors import FieldRefused
 from service.json_route import JsonRoute
@@ -26,7 +22,6 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=JsonRoute)
 Reference = Annotated[
     str, PathPart(description="`faces`, `faces@3` or `faces@champion`.", examples=["digits-code@3"])
 ]
-_PORTION = 1024 * 1024
 
 
 @router.get("", summary="List the models")
@@ -117,7 +112,7 @@ def download_bundle(name: Reference, house: House, _: Reader) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{row.name}-{row.version}.zip"'}
     if row.weights_sha256 is not None:
         headers["ETag"] = f'"{row.weights_sha256}"'
-    return StreamingResponse(_zip(folder), media_type="application/zip", headers=headers)
+    return StreamingResponse(zip_folder(folder), media_type="application/zip", headers=headers)
 
 
 @router.delete(
@@ -145,37 +140,3 @@ def _current(session: Session, name: str) -> int | None:
         return Models(session).resolve(name).version
     except NotFound:
         return None
-
-
-class _Outlet(RawIOBase):
-    """Where a zip is written to: what it holds is taken out and sent on."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        portion = bytes(memoryview(data))  # type: ignore[arg-type]  # zipfile writes bytes-like objects alone
-        self._parts.append(portion)
-        return len(portion)
-
-    def take(self) -> bytes:
-        taken, self._parts = b"".join(self._parts), []
-        return taken
-
-
-def _zip(folder: Path) -> Iterator[bytes]:
-    """The folder as a zip, stored and not deflated: weights do not shrink, equal models give equal bytes."""
-    outlet = _Outlet()
-    with zipfile.ZipFile(outlet, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix())
-            entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
-                while portion := source.read(_PORTION):
-                    target.write(portion)
-                    yield outlet.take()
-            yield outlet.take()
-    yield outlet.take()

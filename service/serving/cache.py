@@ -1,4 +1,7 @@
-"""Models in memory: read once however many ask, the least recently used leave when the bytes run out."""
+"""Models in memory: read once however many ask, the least recently used leave when the bytes run out.
+
+A model that leaves is only forgotten here: requests that hold it are answered by it to their end.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,23 @@ class ModelCache:
         """What the loaded models weigh."""
         return sum(model.bytes for model in self._models.values())
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What is loaded, the least recently used first."""
+        return tuple(self._models)
+
+    def held(self, key: str) -> LoadedModel | None:
+        """The model under the key, if it is in memory; it counts as used."""
+        model = self._models.get(key)
+        if model is not None:
+            self._models.move_to_end(key)
+        return model
+
     async def get(self, key: str, load: Callable[[], LoadedModel]) -> LoadedModel:
         """The model under the key; whoever comes while it is being loaded waits for the one loader."""
-        if key in self._models:
-            self._models.move_to_end(key)
-            return self._models[key]
+        model = self.held(key)
+        if model is not None:
+            return model
         task = self._loading.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._load(key, load))
@@ -43,9 +58,10 @@ class ModelCache:
         # A caller who leaves must not take the loader from the others.
         return await asyncio.shield(task)
 
-    def forget(self, name: str) -> None:
-        """Let go of every version of a model."""
-        for key in [key for key in self._models if key.partition("@")[0] == name]:
+    def forget(self, reference: str) -> None:
+        """Let go of one version, or for a bare name of all."""
+        name, at, _ = reference.partition("@")
+        for key in [key for key in self._models if key == reference or (not at and _name(key) == name)]:
             del self._models[key]
         self._measure()
 
@@ -67,3 +83,7 @@ class ModelCache:
     def _measure(self) -> None:
         metrics.models_loaded.set(len(self._models))
         metrics.models_loaded_bytes.set(self.bytes)
+
+
+def _name(key: str) -> str:
+    return key.partition("@")[0]

@@ -1,55 +1,55 @@
 """The engine: rows go in under a model's name, and what the model makes of them comes out.
 
-Names are resolved through the store and remembered for a moment; models come from the cache; forward passes
-run on one thread per device, portion by portion, so that a large request leaves gaps for small ones.
+Names are resolved through the store and remembered for a moment; models come from the cache; the batcher puts
+the rows of many requests through one forward pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from starlette.types import Receive
 
+from autoencoders.errors import BundleDamaged
 from service import metrics
+from service.serving.batcher import Arrays, Asked, Batcher, Lane, Wants
 from service.serving.cache import ModelCache
 from service.serving.codecs import Expected, Rows
 from service.serving.errors import Overloaded
-from service.serving.forward import LoadedModel, load
+from service.serving.forward import Action, LoadedModel, load
+from service.serving.names import Names, Resolved
+from service.serving.runtimes import Wished
+from service.serving.statistics import Statistics
 from service.settings import ServiceSettings
-from store import Store
+from store import ArtifactMissing, NotFound, Store
 from store.models import Models
 
-Action = Literal["encode", "decode", "reconstruct", "score"]
-CHUNK_ROWS = 1024
-_REMEMBERED_NAMES = 4096
+__all__ = ["Action", "Answer", "Engine", "Resolved", "expected_rows"]
+
+_MAIN: dict[Action, str] = {"encode": "code", "decode": "rows", "reconstruct": "rows", "score": "error"}
+_WANTS: dict[Action, Wants] = {
+    "encode": frozenset({"code"}),
+    "decode": frozenset({"rows"}),
+    "reconstruct": frozenset({"rows"}),
+    "score": frozenset({"error", "percentile"}),
+}
+_WHY = frozenset({"error", "percentile", "share"})
+# What reading a model ends in whose files are being removed.
+_REMOVED = (ArtifactMissing, BundleDamaged)
+_BESIDE = {"percentile": "percentiles", "share": "per_feature"}
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """What a name meant when it was last looked up."""
-
-    name: str
-    version: int
-    artifact: str
-
-    @property
-    def key(self) -> str:
-        """The same for every name of this version."""
-        return f"{self.name}@{self.version}"
-
-
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What came out, which version made it, and how long it waited and computed."""
 
     values: np.ndarray[Any, Any]
-    beside: dict[str, np.ndarray[Any, Any]]
+    beside: Mapping[str, np.ndarray[Any, Any]]
     model: LoadedModel
     queue_seconds: float
     compute_seconds: float
@@ -61,17 +61,31 @@ class Engine:
     def __init__(self, store: Store, settings: ServiceSettings) -> None:
         self._store = store
         self._device = _device(settings.inference_device)
-        self._remember_seconds = settings.alias_seconds
-        self._most_rows = settings.inference_rows_queued
-        self._names: dict[str, tuple[float, Resolved]] = {}
-        self._waiting_rows = 0
-        threads = settings.inference_threads or torch.get_num_threads()
-        # One thread per device: two forward passes at once would only take turns on the same cores.
-        self._compute = ThreadPoolExecutor(
-            1, "compute", initializer=torch.set_num_threads, initargs=(threads,)
+        self.limit_bytes = settings.body_limit_bytes
+        threads = settings.threads
+        self._wished = Wished(
+            settings.inference_runtime, settings.inference_precision, threads, settings.inference_spin
+        )
+        self._batcher = Batcher(
+            rows_queued=settings.inference_rows_queued,
+            batch_rows=settings.inference_batch_rows,
+            prepare=partial(torch.set_num_threads, threads),
         )
         self._loader = ThreadPoolExecutor(2, "load-model")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._statistics: dict[str, Statistics] = {}
+        self._counted = {action: _Counted(action) for action in _WANTS}
+        self.names = Names(self._ask, settings.alias_seconds)
         self.cache = ModelCache(settings.model_cache_bytes, self._loader)
+
+    def told(self, answering: Sized | None) -> None:
+        """What the server is answering, kept up by the server: one request alone has none to be put with."""
+        self._batcher.answering = answering
+
+    def held(self, name: str) -> LoadedModel | None:
+        """The model that a name means, where that takes no waiting: known of late, and in memory."""
+        meant = self.names.now(name)
+        return None if meant is None else self.cache.held(meant.key)
 
     async def model(self, name: str) -> LoadedModel:
         """The model that a name means now: `faces`, `faces@3` or `faces@champion`.
@@ -81,8 +95,20 @@ class Engine:
             ArtifactMissing: its files are gone.
             BundleDamaged: its files are not what they were.
         """
-        meant = await self._resolve(name)
-        return await self.cache.get(meant.key, lambda: load(self._store.artifacts, meant, self._device))
+        held = self.held(name)
+        if held is not None:
+            return held
+        self._loop = asyncio.get_running_loop()
+        meant = await self.names.resolve(name)
+        try:
+            return await self._load(meant)
+        except _REMOVED:
+            # Another gateway removed it since the name was looked up: the name means another version now.
+            self.names.forget(meant.name)
+            again = await self.names.resolve(name)
+            if again == meant:
+                raise
+            return await self._load(again)
 
     async def encode(self, name: str, rows: Rows) -> Answer:
         """The codes of rows."""
@@ -101,95 +127,189 @@ class Engine:
         return await self.run("score", await self.model(name), rows, per_feature=per_feature)
 
     async def run(
-        self, action: Action, model: LoadedModel, rows: Rows, *, per_feature: bool = False
+        self,
+        action: Action,
+        model: LoadedModel,
+        rows: Rows,
+        *,
+        per_feature: bool = False,
+        receive: Receive | None = None,
     ) -> Answer:
         """One action of a loaded model on checked rows.
 
+        Args:
+            action: what to do.
+            model: as `model` gave it; it answers whatever its name comes to mean meanwhile.
+            rows: [n, features], or for `decode` [n, code].
+            per_feature: add the share of every feature in a row's error.
+            receive: the request's own; where it says that the client left, rows that still wait are dropped.
+
         Raises:
             Overloaded: too many rows are waiting already.
+            ClientGone: the client left before its rows were computed.
         """
-        if self._waiting_rows and self._waiting_rows + len(rows) > self._most_rows:
-            metrics.refused.labels("rows_queued").inc()
-            raise Overloaded(f"{self._waiting_rows} rows are waiting for the device; try again")
-        forward = _forward(action, model, per_feature)
-        parts: list[dict[str, np.ndarray[Any, Any]]] = []
-        queued = computed = 0.0
-        self._waiting_rows += len(rows)
-        try:
-            for start in range(0, len(rows), CHUNK_ROWS):
-                asked = time.perf_counter()
-                part, began, ended = await asyncio.get_running_loop().run_in_executor(
-                    self._compute, _timed, forward, rows[start : start + CHUNK_ROWS]
-                )
-                parts.append(part)
-                queued += began - asked
-                computed += ended - began
-        finally:
-            self._waiting_rows -= len(rows)
-        metrics.inference_rows.labels(action).inc(len(rows))
-        metrics.inference_queue_seconds.labels(action).observe(queued)
-        metrics.inference_compute_seconds.labels(action).observe(computed)
-        whole = (
-            parts[0]
-            if len(parts) == 1
-            else {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
-        )
-        values = whole.pop("values")
-        return Answer(values, whole, model, queued, computed)
+        lane, wants = _lane(action, model), _WHY if per_feature else _WANTS[action]
+        asked = self._submit(lane, rows, wants)
+        if receive is None or not self._batcher.pressed:
+            made = await asked.future
+        else:
+            made = await self._watched(asked, receive)
+        return self._answer(action, model, asked, made)
+
+    async def run_all(
+        self,
+        actions: tuple[Action, ...],
+        model: LoadedModel,
+        rows: Rows,
+        *,
+        receive: Receive | None = None,
+    ) -> dict[Action, Answer]:
+        """Several of `encode`, `reconstruct` and `score` on the same rows, their code computed once.
+
+        Raises:
+            Overloaded: too many rows are waiting already.
+            ClientGone: the client left before its rows were computed.
+        """
+        wants = frozenset[str]().union(*(_WANTS[action] for action in actions))
+        lane = _lane(actions[0], model) if len(actions) == 1 else model.through
+        asked = self._submit(lane, rows, wants)
+        if receive is None or not self._batcher.pressed:
+            made = await asked.future
+        else:
+            made = await self._watched(asked, receive)
+        return {action: self._answer(action, model, asked, made) for action in actions}
+
+    async def threshold(self, name: str, model: LoadedModel) -> Mapping[str, Any] | None:
+        """The threshold of the version to which the name just led, as old as names may be; None for none."""
+        meant = self.names.now(name)
+        if meant is None or meant.key != model.key:
+            try:
+                meant = await self.names.resolve(model.key)
+            except NotFound:
+                # It was removed meanwhile; who asked before still has an answer.
+                return None
+        return meant.threshold
+
+    def statistics(self, key: str) -> Statistics:
+        """The counts of a version, by its `name@version`, since this process began."""
+        found = self._statistics.get(key)
+        if found is None:
+            found = self._statistics[key] = Statistics()
+        return found
+
+    def loaded(self) -> tuple[str, ...]:
+        """The versions in memory, as `name@version`."""
+        return self.cache.keys
+
+    async def unload(self, name: str) -> None:
+        """Let go of a version's memory, or for a bare name of all versions'; the next request loads again."""
+        self.names.forget(name.partition("@")[0])
+        self.cache.forget(name)
 
     def forget(self, name: str) -> None:
         """A name was moved or removed here: look again at once, and let go of the model."""
-        for known in [known for known in self._names if known.partition("@")[0] == name]:
-            del self._names[known]
-        self.cache.forget(name)
+        self._on_loop(partial(self.names.forget, name))
+        self._on_loop(partial(self.cache.forget, name))
 
     def forget_names(self, name: str) -> None:
         """An alias was moved here: look again at once; the versions in memory stay good."""
-        for known in [known for known in self._names if known.partition("@")[0] == name]:
-            del self._names[known]
+        self._on_loop(partial(self.names.forget, name))
 
     def close(self) -> None:
         """End the threads."""
-        self._compute.shutdown(wait=True, cancel_futures=True)
+        self._batcher.close()
         self._loader.shutdown(wait=True, cancel_futures=True)
 
-    async def _resolve(self, name: str) -> Resolved:
-        known = self._names.get(name)
-        if known is not None and time.monotonic() - known[0] < self._remember_seconds:
-            return known[1]
-        looked = time.monotonic()
-        meant = await asyncio.get_running_loop().run_in_executor(self._loader, self._look_up, name)
-        if len(self._names) >= _REMEMBERED_NAMES:
-            self._names.clear()
-        self._names[name] = (looked, meant)
+    def _submit(self, lane: Lane, rows: Rows, wants: Wants) -> Asked:
+        if not (rows.flags.c_contiguous and rows.flags.aligned):
+            rows = np.array(rows, np.float32, order="C")
+        try:
+            return self._batcher.submit(lane, rows, wants)
+        except Overloaded:
+            metrics.refused.labels("rows_queued").inc()
+            raise
+
+    async def _watched(self, asked: Asked, receive: Receive) -> Arrays:
+        """The arrays, waited for with an eye on the client."""
+        watch = asyncio.create_task(_leave(asked, receive))
+        try:
+            return await asked.future
+        finally:
+            watch.cancel()
+
+    def _answer(self, action: Action, model: LoadedModel, asked: Asked, made: Arrays) -> Answer:
+        self._counted[action].answered(asked)
+        main = made[_MAIN[action]]
+        beside = {} if action != "score" else {_BESIDE[name]: made[name] for name in _BESIDE if name in made}
+        return Answer(main, beside, model, asked.queue_seconds, asked.compute_seconds)
+
+    async def _ask(self, name: str) -> Resolved:
+        """What a name means now, when its model is in memory."""
+        loop = asyncio.get_running_loop()
+        meant = await loop.run_in_executor(self._loader, self._look_up, name)
+        try:
+            await self._load(meant)
+        except _REMOVED:
+            before, meant = meant, await loop.run_in_executor(self._loader, self._look_up, name)
+            if meant == before:
+                raise
+            await self._load(meant)
         return meant
+
+    async def _load(self, meant: Resolved) -> LoadedModel:
+        seen = self.statistics(meant.key)
+        return await self.cache.get(
+            meant.key, lambda: load(self._store.artifacts, meant, self._device, self._wished, seen)
+        )
 
     def _look_up(self, name: str) -> Resolved:
         with self._store.session() as session:
             row = Models(session).resolve(name)
-            return Resolved(row.name, row.version, row.artifact)
+            return Resolved(row.name, row.version, row.artifact, row.threshold)
+
+    def _on_loop(self, act: Callable[[], None]) -> None:
+        """Do it in the event loop's thread: at once if that is this one, else before what follows."""
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if self._loop is None or self._loop is here:
+            act()
+        else:
+            self._loop.call_soon_threadsafe(act)
+
+
+class _Counted:
+    """The series of one action."""
+
+    __slots__ = ("compute", "queue", "rows")
+
+    def __init__(self, action: Action) -> None:
+        self.rows = metrics.inference_rows.labels(action)
+        self.queue = metrics.inference_queue_seconds.labels(action)
+        self.compute = metrics.inference_compute_seconds.labels(action)
+
+    def answered(self, asked: Asked) -> None:
+        self.rows.inc(asked.count)
+        self.queue.observe(asked.queue_seconds)
+        self.compute.observe(asked.compute_seconds)
 
 
 def expected_rows(model: LoadedModel, action: Action) -> Expected:
     """What the body of a request for this action must hold."""
-    if action == "decode":
-        return Expected(model.code_size, (model.code_size,), None, "its codes")
-    return Expected(model.facts.features, model.facts.shape, model.facts.columns)
+    return model.expected[action]
 
 
-Forward = Callable[[Rows], dict[str, np.ndarray[Any, Any]]]
+def _lane(action: Action, model: LoadedModel) -> Lane:
+    if action == "encode":
+        return model.encoding
+    return model.decoding if action == "decode" else model.through
 
 
-def _forward(action: Action, model: LoadedModel, per_feature: bool) -> Forward:
-    if action == "score":
-        return lambda rows: model.score(rows, per_feature=per_feature)
-    return {"encode": model.encode, "decode": model.decode, "reconstruct": model.reconstruct}[action]
-
-
-def _timed(forward: Forward, rows: Rows) -> tuple[dict[str, np.ndarray[Any, Any]], float, float]:
-    began = time.perf_counter()
-    result = forward(rows)
-    return result, began, time.perf_counter()
+async def _leave(asked: Asked, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    asked.leave()
 
 
 def _device(asked: str) -> torch.device:

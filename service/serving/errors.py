@@ -13,6 +13,14 @@ class Overloaded(ServingError):
     """More rows are waiting for the device than it may queue."""
 
 
+class DeadlinePassed(ServingError):
+    """The answer was not there when the request's own timeout ran out."""
+
+
+class ClientGone(ServingError):
+    """Whoever asked has left: nobody reads an answer."""
+
+
 class BadTensor(ServingError):
     """Rows that the model cannot take.
 

@@ -1,22 +1,31 @@
-"""LoadedModel: a trained model on its device, ready to answer, and what it takes in memory."""
+"""LoadedModel: one version of a model in memory, ready to answer, and what it takes there."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 
 from autoencoders import bundle
 from autoencoders.data.manifest import Facts
-from service.serving.codecs import Rows
+from autoencoders.data.scaling import Affine
+from service.serving.batcher import Arrays, Lane, Seen, Wants
+from service.serving.codecs import Expected, Rows, white_of
+from service.serving.runtimes import AS_PUBLISHED, Float32, Runtime, Wished, open_runtime
 from service.serving.spaces import space_of
+from service.serving.statistics import Statistics
 from store import Artifacts
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Action = Literal["encode", "decode", "reconstruct", "score"]
+Headers = tuple[tuple[bytes, bytes], ...]
+_BATCH_BYTES = 16 * 1024 * 1024
+_WARM_ROWS = (1, 32, 128)
+_WARM_SECONDS = 1.0
 
 
 class Meant(Protocol):
@@ -37,7 +46,17 @@ class Meant(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """One version of a model in memory."""
+    """One version of a model in memory.
+
+    Attributes:
+        bytes: what its weights take.
+        manifest: what its bundle says of itself.
+        runtime: what computes it.
+        encoding: the lane of codes alone.
+        decoding: the lane from codes to rows.
+        through: the lane of what needs both.
+        expected: what the body of a request for an action holds.
+    """
 
     name: str
     version: int
@@ -45,51 +64,127 @@ class LoadedModel:
     facts: Facts
     code_size: int
     bytes: int
-    trained: bundle.TrainedModel
+    manifest: bundle.BundleManifest
+    runtime: Runtime
+    encoding: Lane
+    decoding: Lane
+    through: Lane
+    expected: dict[Action, Expected] = field(repr=False)
 
-    def encode(self, rows: Rows) -> Arrays:
-        """Codes of rows."""
-        return {"values": self.trained.encode(rows)}
+    @property
+    def key(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
 
-    def decode(self, codes: Rows) -> Arrays:
-        """Rows of codes, in the dataset's shape and units."""
-        return {"values": self.trained.decode(codes)}
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """How an answer names it."""
+        return {"name": self.name, "version": self.version, "space": self.space}
 
-    def reconstruct(self, rows: Rows) -> Arrays:
-        """Rows through the code and back, in the dataset's shape and units."""
-        return {"values": self.trained.reconstruct(rows)}
-
-    def score(self, rows: Rows, *, per_feature: bool) -> Arrays:
-        """Errors with their percentiles and, where asked, the share of every feature."""
-        scores = self.trained.score(rows, per_feature=per_feature)
-        found: Arrays = {"values": scores.error, "percentiles": scores.percentile}
-        if scores.share_per_feature is not None:
-            found["per_feature"] = scores.share_per_feature
-        return found
+    @cached_property
+    def headers(self) -> Headers:
+        """The headers of every answer of it."""
+        return (b"x-model", self.key.encode()), (b"x-space", self.space.encode())
 
 
-def load(artifacts: Artifacts, meant: Meant, device: torch.device) -> LoadedModel:
+@dataclass(frozen=True)
+class Passes:
+    """The forward passes of a model, as its lanes run them.
+
+    Args:
+        runtime: what computes.
+        affine: the scaling.
+        scores: sorted errors of held-out rows.
+        shape: of a row in the dataset.
+    """
+
+    runtime: Runtime
+    affine: Affine
+    scores: Float32
+    shape: tuple[int, ...]
+
+    def encode(self, rows: Rows, _: Wants) -> Arrays:
+        """`code` of rows."""
+        return {"code": self.runtime.encode(rows)}
+
+    def decode(self, codes: Rows, _: Wants) -> Arrays:
+        """`rows` of codes, in the dataset's shape and units."""
+        return {"rows": self.runtime.decode(codes).reshape(-1, *self.shape)}
+
+    def through(self, rows: Rows, wants: Wants) -> Arrays:
+        """`code`, `rows`, `error` with its `percentile`, and `share`: those that are wanted."""
+        code = self.runtime.encode(rows)
+        made: Arrays = {"code": code}
+        if "rows" in wants:
+            made["rows"] = self.runtime.decode(code).reshape(-1, *self.shape)
+        if "error" in wants:
+            squared = np.square(self.runtime.outputs(code) - self.affine.apply(rows))
+            found = bundle.judge(squared, self.scores, per_feature="share" in wants)
+            made |= {"error": found.error, "percentile": found.percentile}
+            if found.share_per_feature is not None:
+                made["share"] = found.share_per_feature
+        return made
+
+
+def load(
+    artifacts: Artifacts,
+    meant: Meant,
+    device: torch.device,
+    wished: Wished = AS_PUBLISHED,
+    seen: Seen | None = None,
+) -> LoadedModel:
     """Read a model's files, put it on the device and warm it up.
 
     Raises:
         ArtifactMissing: the files are gone.
         BundleDamaged: they are not what they were.
     """
-    folder = artifacts.local_copy(meant.artifact)
+    folder, seen = artifacts.local_copy(meant.artifact), seen or Statistics()
     trained = bundle.load(folder, device)
     manifest: Mapping[str, Any] = trained.manifest.model_dump(mode="json")
+    facts, code_size = trained.facts, trained.manifest.code_size
+    most = max(1, _BATCH_BYTES // (4 * trained.model.widest))
+    runtime = open_runtime(folder, trained, wished)
+    passes = Passes(runtime, trained.affine, trained.scores, facts.shape)
+    white = white_of(facts.shape, facts.dtype, facts.minimum, facts.maximum)
+    rows = Expected(facts.features, facts.shape, facts.columns, white=white)
     model = LoadedModel(
         name=meant.name,
         version=meant.version,
         space=space_of(manifest),
-        facts=trained.facts,
-        code_size=trained.manifest.code_size,
-        bytes=_weight(folder),
-        trained=trained,
+        facts=facts,
+        code_size=code_size,
+        bytes=runtime.bytes + trained.scores.nbytes,
+        manifest=trained.manifest,
+        runtime=runtime,
+        encoding=Lane(passes.encode, most, seen),
+        decoding=Lane(passes.decode, most, seen),
+        through=Lane(passes.through, most, seen),
+        expected={
+            "encode": rows,
+            "reconstruct": rows,
+            "score": rows,
+            "decode": Expected(code_size, (code_size,), None, "its codes"),
+        },
     )
-    model.reconstruct(np.zeros((1, model.facts.features), dtype=np.float32))
+    _warm(model)
     return model
 
 
-def _weight(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _warm(model: LoadedModel) -> None:
+    """Make the first passes here, where no caller waits for them, and learn from them how long they take."""
+    lanes = (
+        (model.encoding, model.facts.features, frozenset({"code"})),
+        (model.decoding, model.code_size, frozenset({"rows"})),
+        (model.through, model.facts.features, frozenset({"rows", "error", "percentile"})),
+    )
+    until = time.perf_counter() + _WARM_SECONDS
+    for lane, width, wants in lanes:
+        for count in _WARM_ROWS:
+            if count > 1 and (count > lane.most_rows or time.perf_counter() > until):
+                break
+            rows = np.zeros((count, width), np.float32)
+            lane.forward(rows, wants)
+            began = time.perf_counter()
+            lane.forward(rows, wants)
+            lane.pace.learn(count, time.perf_counter() - began)

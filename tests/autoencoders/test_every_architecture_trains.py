@@ -182,6 +182,28 @@ def test_the_estimate_counts_what_every_pixel_holds(word: str, digits: Dataset) 
     assert many - few == 3 * 4 * 70 * sum(held)
 
 
+@pytest.mark.parametrize("init", ["rbm_stack", "stacked_denoising"])
+def test_the_estimate_counts_the_rows_that_a_pretraining_holds(init: str, digits: Dataset) -> None:
+    architecture = {"name": "dense", "widths": [300], "code": 8, "activation": "sigmoid"}
+    plain, pretrained, small, coder = (
+        Spec.model_validate({"architecture": architecture, "init": one}).resolve(digits.facts)
+        for one in ("he_normal", init, init, {"code": init})
+    )
+
+    def needed(one: Spec, **limits: Any) -> int:
+        return build.estimate(one, digits.facts, **{"window_bytes": 0, **limits}).memory_bytes
+
+    rows = digits.facts.training_rows
+    assert needed(pretrained) - needed(plain) == 4 * rows * (64 + 300)
+    assert needed(small, most_rows=100) - needed(plain) == 4 * 100 * (64 + 300)
+    assert needed(coder) == needed(pretrained)
+    # Rows in training and rows in pretraining are not held at once.
+    assert needed(pretrained, window_bytes=1 << 30) - needed(plain, window_bytes=1 << 30) == 4 * rows * 300
+    many = digits.facts.model_copy(update={"training_rows": 10**7})
+    whole = build.estimate(pretrained, many, window_bytes=0).memory_bytes
+    assert whole - needed(plain) == 512 * 1024**2
+
+
 @every
 def test_the_estimate_counts_the_products_that_are_done(word: str, digits: Dataset) -> None:
     read = spec(word).resolve(digits.facts)

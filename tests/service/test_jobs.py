@@ -42,6 +42,8 @@ def test_the_smallest_job_is_accepted_without_a_broker(served: Door) -> None:
         "epoch": 0,
         "epochs": 50,
         "step": 0,
+        "rows": None,
+        "rows_total": None,
         "rows_per_second": None,
         "seconds_left": None,
         "position": 1,

@@ -26,7 +26,7 @@ TRIES = [
     ("POST", "/v1/models/none/encode", {"json": {"inputs": [[1]]}}, 404),
     ("GET", "/v1/catalog/verbs", {}, 404),
     ("POST", "/v1/models/none/encode", {"content": b"x", "headers": {"Content-Type": "text/x-none"}}, 415),
-    ("POST", "/v1/models/none/encode", {"json": {}, "headers": {"Accept": "image/png"}}, 406),
+    ("POST", "/v1/models/none/encode", {"json": {}, "headers": {"Accept": "text/html"}}, 406),
 ]
 
 

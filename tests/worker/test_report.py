@@ -122,6 +122,13 @@ def test_only_a_verdict_that_forebodes_nothing_good_is_a_warning() -> None:
     assert said("stuck") == "diagnosis: stuck: so flat; choose lsuv"
     assert said("diverges") == "diagnosis: diverges: so flat; choose lsuv"
     assert report.warning_of({"verdict": None}) is None
+    large = {
+        "outlook": "learns",
+        "cause": "well",
+        "cure": None,
+        "concern": "exploding: so large; choose lsuv",
+    }
+    assert report.warning_of({"verdict": large}) == "diagnosis: exploding: so large; choose lsuv"
 
 
 def test_the_diagnosis_of_a_report_is_that_of_its_job() -> None:

@@ -81,3 +81,19 @@ def test_a_child_whose_parent_went_before_it_looked_does_not_begin() -> None:
 def test_the_child_speaks_before_it_has_imported_torch() -> None:
     code = "import sys, worker.begin; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_job_gives_way_to_others_on_its_cores(house: House) -> None:
+    code = """
+import os
+from worker.run import give_way
+before = os.nice(0)
+give_way(int(os.environ["HOURGLASS_CHILD_NICENESS"]))
+print(os.nice(0) - before)
+"""
+    environment = dict(house.watch()._environment())
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, start_new_session=True, timeout=60, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(answer.stdout) == house.settings.niceness == 10

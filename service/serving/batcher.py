@@ -1,0 +1,352 @@
+"""Coalesce concurrent rows: they run as soon as the device is free, together with all that came meanwhile.
+
+No timer. What arrives in one turn of the event loop is gathered. A batch that will be short runs on the loop
+itself, where the way to a thread and back would cost more than it; a longer one goes to the one engine thread
+of the device, and the next batch grows while it is there.
+
+Lanes (a model and what is asked of it) take turns. Within a lane the oldest request gets half of a batch that
+cannot hold everything, so that it comes to its end whatever arrives; the rest goes to those with the fewest
+rows left, so that one row never waits for a hundred thousand. A request larger than a batch is cut and put
+together again; rows that nobody waits for any more are dropped before they are computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from service import metrics
+from service.serving.codecs import Rows
+from service.serving.errors import ClientGone, Overloaded
+from service.serving.pace import Pace
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Wants = frozenset[str]
+Forward = Callable[[Rows, Wants], Arrays]
+Part = tuple["Asked", int, int]
+"""Some rows of a request in a batch: from which row to before which. Made by the thousand: hence no class."""
+
+INLINE_SECONDS = 0.002
+"""A batch that is expected to take no longer runs on the event loop."""
+BATCH_SECONDS = 0.02
+"""What a batch may take where more rows wait than fit: the most that one row waits for another's."""
+_LEAST = 16
+
+
+class Seen(Protocol):
+    """Who counts what a lane does."""
+
+    def ran(self, rows: int, seconds: float) -> None:
+        """One forward pass was made."""
+
+    def answered(self, requests: int, rows: int, queue_seconds: float, compute_seconds: float) -> None:
+        """So many requests have all their answers; the times are those of all of them together."""
+
+    def failed(self, seconds: float) -> None:
+        """One request got none."""
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """One request's rows on their way.
+
+    Attributes:
+        rows: [n, width], contiguous.
+        count: how many there are.
+        wants: the arrays that it is to get.
+        future: resolved with them, each with n rows.
+        since: when it was submitted.
+        queue_seconds: how long it waited, known at the end.
+        compute_seconds: how long the forward passes took that its rows were in.
+    """
+
+    rows: Rows
+    count: int
+    wants: Wants
+    future: asyncio.Future[Arrays]
+    since: float
+    taken: int = 0
+    given: int = 0
+    made: Arrays | None = None
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Rows that are in no batch yet."""
+        return self.count - self.taken
+
+    def leave(self) -> None:
+        """Nobody waits for it any more: what is not computed yet never will be."""
+        if not self.future.done():
+            self.future.set_exception(ClientGone())
+
+
+class Lane:
+    """What may run in one batch: requests that one function answers.
+
+    Args:
+        forward: rows and the names of the arrays that are wanted, to those arrays.
+        most_rows: of one batch, whatever the device could do.
+        seen: told of every pass and every answer.
+    """
+
+    def __init__(self, forward: Forward, most_rows: int, seen: Seen) -> None:
+        self.forward, self.most_rows, self.seen = forward, most_rows, seen
+        self.pace = Pace()
+        self.waiting: deque[Asked] = deque()
+        self.left = 0
+
+    def add(self, asked: Asked) -> None:
+        """Join the queue."""
+        self.waiting.append(asked)
+        self.left += asked.count
+
+    def take(self, most: int) -> list[Part]:
+        """The next batch, of `most` rows at most; empty where all who waited have left."""
+        if self.left > most:
+            for asked in [asked for asked in self.waiting if asked.future.done()]:
+                self.waiting.remove(asked)
+                self.left -= asked.left
+        if self.left > most:
+            return self._shared(most)
+        parts = [(asked, asked.taken, asked.count) for asked in self.waiting if not asked.future.done()]
+        self.waiting.clear()
+        self.left = 0
+        return parts
+
+    def _shared(self, room: int) -> list[Part]:
+        oldest = self.waiting[0]
+        shares = {oldest: min(oldest.left, max(1, room // 2))}
+        free = room - shares[oldest]
+        for asked in sorted(self.waiting, key=lambda each: each.left - shares.get(each, 0)):
+            if not free:
+                break
+            had = shares.get(asked, 0)
+            more = min(asked.left - had, free)
+            if more:
+                shares[asked] = had + more
+                free -= more
+        parts = []
+        for asked, share in shares.items():
+            parts.append((asked, asked.taken, asked.taken + share))
+            asked.taken += share
+            if not asked.left:
+                self.waiting.remove(asked)
+        self.left -= room
+        return parts
+
+
+class Batcher:
+    """The queue of one device, used from the event loop alone.
+
+    Args:
+        rows_queued: how many rows may wait; more are refused.
+        batch_rows: rows of a batch at most.
+        prepare: called first in the engine thread and in the loop's.
+
+    Attributes:
+        answering: the requests that the server is answering, where it tells: one alone has none to wait for.
+        busy: whether the engine thread has a batch.
+        waiting_rows: how many rows are in no batch yet.
+    """
+
+    def __init__(self, *, rows_queued: int, batch_rows: int, prepare: Callable[[], None]) -> None:
+        self._rows_queued, self._batch_rows, self._prepare = rows_queued, batch_rows, prepare
+        self._lanes: deque[Lane] = deque()
+        self._jobs: queue.SimpleQueue[tuple[Lane, list[Part], Wants] | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._scheduled = False
+        self.answering: Sized | None = None
+        self.busy = False
+        self.waiting_rows = 0
+
+    @property
+    def pressed(self) -> bool:
+        """Whether rows that come now may have to wait for others."""
+        return self.busy or self.waiting_rows >= self._batch_rows
+
+    def submit(self, lane: Lane, rows: Rows, wants: Wants) -> Asked:
+        """Queue rows; their arrays come by the answer's future.
+
+        Raises:
+            Overloaded: too many rows are waiting already.
+        """
+        loop = self._loop or self._begin()
+        count = len(rows)
+        if self.waiting_rows and self.waiting_rows + count > self._rows_queued:
+            raise Overloaded(f"{self.waiting_rows} rows are waiting for the device; try again")
+        asked = Asked(rows, count, wants, loop.create_future(), time.perf_counter())
+        if not lane.waiting:
+            self._lanes.append(lane)
+        lane.add(asked)
+        self.waiting_rows += count
+        if not (self.busy or self._scheduled):
+            if self.answering is not None and len(self.answering) == 1:
+                self._turn()
+            else:
+                self._scheduled = True
+                loop.call_soon(self._turn)
+        return asked
+
+    def close(self) -> None:
+        """End the engine thread after the batch that it has; whoever still waits is told that we are gone."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        self._prepare()
+        self._thread = threading.Thread(target=self._engine, name="engine", daemon=True)
+        self._thread.start()
+        return self._loop
+
+    def _turn(self) -> None:
+        """Run what was gathered, lane by lane: short batches here, a long one in the thread."""
+        self._scheduled = False
+        until = time.perf_counter() + INLINE_SECONDS
+        while self._lanes and not self.busy:
+            if time.perf_counter() > until:
+                # Others have a right to the loop too: the rest is run in its next turn.
+                self._again()
+                return
+            self._next(inline=True)
+
+    def _next(self, *, inline: bool) -> None:
+        """Run one batch of the lane whose turn it is; without `inline` only one for the thread."""
+        lane = self._lanes[0]
+        room = self._room(lane)
+        short = lane.pace.seconds(min(lane.left, room)) <= INLINE_SECONDS
+        if short and not inline:
+            self._again()
+            return
+        self._lanes.popleft()
+        had = lane.left
+        parts = lane.take(room)
+        gone = had - lane.left
+        self.waiting_rows -= gone
+        if gone := gone - sum([stop - start for _, start, stop in parts]):
+            metrics.rows_dropped.inc(gone)
+        if lane.waiting:
+            self._lanes.append(lane)
+        if not parts:
+            return
+        wants = _all_wants(parts)
+        if short:
+            self._deal(lane, parts, *_pass(lane, parts, wants))
+        else:
+            self.busy = True
+            self._jobs.put((lane, parts, wants))
+
+    def _room(self, lane: Lane) -> int:
+        most = min(self._batch_rows, lane.most_rows)
+        per_row = lane.pace.seconds(most) / most
+        return (
+            most if per_row * most <= BATCH_SECONDS else min(most, max(_LEAST, int(BATCH_SECONDS / per_row)))
+        )
+
+    def _again(self) -> None:
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _engine(self) -> None:
+        self._prepare()
+        while (job := self._jobs.get()) is not None:
+            lane, parts, wants = job
+            outcome = _pass(lane, parts, wants)
+            try:
+                assert self._loop is not None  # it was there before this thread
+                self._loop.call_soon_threadsafe(self._ended, lane, parts, *outcome)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits
+
+    def _ended(
+        self, lane: Lane, parts: list[Part], made: Arrays | Exception, began: float, ended: float
+    ) -> None:
+        self.busy = False
+        # The next batch first: the device is idle until it has one.
+        while self._lanes and not (self.busy or self._scheduled):
+            self._next(inline=False)
+        self._deal(lane, parts, made, began, ended)
+
+    def _deal(
+        self, lane: Lane, parts: list[Part], made: Arrays | Exception, began: float, ended: float
+    ) -> None:
+        seconds = ended - began
+        if isinstance(made, Exception):
+            for asked, _, _ in parts:
+                if not asked.future.done():
+                    lane.seen.failed(ended - asked.since)
+                    asked.future.set_exception(made)
+            return
+        place = answered = rows = 0
+        queued = computed = 0.0
+        for part in parts:
+            asked, start, stop = part
+            here = slice(place, place + stop - start)
+            place = here.stop
+            asked.compute_seconds += seconds
+            asked.given += stop - start
+            if asked.future.done():
+                continue
+            if stop - start != asked.count:
+                whole = _put(part, made, here)
+            elif len(parts) == 1:
+                whole = made
+            else:
+                whole = {name: made[name][here] for name in asked.wants}
+            if asked.given == asked.count:
+                asked.queue_seconds = max(0.0, ended - asked.since - asked.compute_seconds)
+                answered, rows = answered + 1, rows + asked.count
+                queued, computed = queued + asked.queue_seconds, computed + asked.compute_seconds
+                asked.future.set_result(whole)
+        lane.pace.learn(place, seconds)
+        lane.seen.ran(place, seconds)
+        if answered:
+            lane.seen.answered(answered, rows, queued, computed)
+
+
+def _all_wants(parts: Sequence[Part]) -> Wants:
+    wants = parts[0][0].wants
+    for asked, _, _ in parts:
+        if asked.wants is not wants:
+            return frozenset[str]().union(*(asked.wants for asked, _, _ in parts))
+    return wants
+
+
+def _pass(lane: Lane, parts: Sequence[Part], wants: Wants) -> tuple[Arrays | Exception, float, float]:
+    """One forward pass over the parts' rows; when it began and ended."""
+    began = time.perf_counter()
+    try:
+        pieces = [
+            asked.rows if stop - start == asked.count else asked.rows[start:stop]
+            for asked, start, stop in parts
+        ]
+        rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        made: Arrays | Exception = lane.forward(rows, wants)
+    except Exception as error:
+        made = error
+    return made, began, time.perf_counter()
+
+
+def _put(part: Part, made: Arrays, here: slice) -> Arrays:
+    """Write a cut request's part where it belongs; the arrays are made when the first part comes."""
+    asked, start, stop = part
+    if asked.made is None:
+        asked.made = {
+            name: np.empty((asked.count, *made[name].shape[1:]), made[name].dtype) for name in asked.wants
+        }
+    for name, array in asked.made.items():
+        array[start:stop] = made[name][here]
+    return asked.made

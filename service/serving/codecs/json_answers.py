@@ -1,0 +1,27 @@
+"""JSON answers: the array under its name, as lists or base64, and all that stands beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.serving.codecs import base64_text
+from service.serving.codecs.rows import Reply
+
+
+def write(reply: Reply, encoding: str | None = None) -> bytes:
+    """The document; floats in float32's shortest form."""
+    beside = {
+        name: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
+        for name, value in reply.beside.items()
+    }
+    document: dict[str, Any]
+    if encoding == "base64":
+        shape = list(reply.values.shape)
+        text = base64_text.write(reply.values)
+        document = {reply.name: text, "encoding": "base64", "shape": shape, **beside}
+    else:
+        document = {reply.name: np.ascontiguousarray(reply.values), **beside}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
