@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import statistics
 import sys
@@ -29,7 +30,7 @@ from benchmarks.house import house, trained
 from benchmarks.records import RESULTS, circumstances
 
 WIDTHS = {"name": "dense", "widths": [1000, 500, 250], "activation": "leaky_relu"}
-ROWS = {"sample": "curves", "rows": 20_000}
+ROWS = (20_000, 784)
 SHORT = {"epochs": 1, "batch_size": 256, "early_stopping": None}
 LONG = {"epochs": 10_000, "batch_size": 256, "early_stopping": None}
 
@@ -74,10 +75,14 @@ async def open_loop(
 def measure(seconds: float, rate: float, folder: Path) -> dict[str, Any]:
     """Training alone, both together, serving alone."""
     with house(folder) as (client, _):
-        dataset = client.post("/v1/datasets", params={"name": "curves"}, json=ROWS).raise_for_status().json()
-        body = {"dataset": dataset["id"], "architecture": WIDTHS, "code": 30}
-        trained(client, **body, model="served", training=SHORT)
-        row = np.random.default_rng(0).random((1, int(np.prod(dataset["shape"]))), np.float32).tobytes()
+        body = io.BytesIO()
+        np.save(body, np.random.default_rng(0).random(ROWS, np.float32))
+        npy = {"Content-Type": "application/x-npy"}
+        answer = client.post("/v1/datasets?name=rows", content=body.getvalue(), headers=npy)
+        dataset = answer.raise_for_status().json()
+        words = {"dataset": dataset["id"], "architecture": WIDTHS, "code": 30}
+        trained(client, **words, model="served", training=SHORT)
+        row = np.random.default_rng(0).random((1, ROWS[1]), np.float32).tobytes()
         headers = dict(client.headers) | {"Content-Type": "application/octet-stream"}
 
         def serve() -> list[float]:
@@ -85,7 +90,7 @@ def measure(seconds: float, rate: float, folder: Path) -> dict[str, Any]:
 
         serve()
         alone = serve()
-        job = client.post("/v1/jobs", json={**body, "model": "long", "training": LONG}).raise_for_status()
+        job = client.post("/v1/jobs", json={**words, "model": "long", "training": LONG}).raise_for_status()
         number = job.json()["id"]
         idle = samples_per_second(client, number, seconds)
         together: list[float] = []
