@@ -28,8 +28,7 @@ def house(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, psutil.
         folder: where it keeps everything.
         settings: `HOURGLASS_*` without the prefix, in lower case.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     given = {"admin_key": KEY, "inference_threads": "1", **settings}
     environment = {
         **os.environ,
@@ -47,6 +46,12 @@ def house(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, psutil.
     finally:
         process.terminate()
         process.wait(60)
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def _wait_until_ready(client: httpx.Client, log: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+
+from benchmarks.house import free_port
 
 HERE = Path(__file__).resolve().parent
 WIDTH = 784
@@ -127,11 +128,3 @@ def wait_until_it_answers(server: Server, port: int, process: subprocess.Popen[b
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise SystemExit(f"no answer from {' '.join(server.command)}:\n{log.read_text()[-2000:]}")
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port: int = door.getsockname()[1]
-        return port

@@ -25,7 +25,7 @@ from service.limits import JSON_BULK, Ceiling
 from service.problems import answer, kind_of
 from service.request_ids import chosen_id
 from service.routes import inference, inference_v2
-from service.routes.inference import Answered, Sent, T
+from service.routes.answered import Answered, Sent, T
 from service.sending import ANSWERING, sent_whole
 from service.serving.engine import Action
 from service.serving.errors import ClientGone

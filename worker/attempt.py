@@ -7,7 +7,6 @@ last checkpoint and ends the same: model and end are one transaction, written wh
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from autoencoders import build, bundle
@@ -19,18 +18,13 @@ from autoencoders.experiment import Experiment
 from autoencoders.spec import Spec
 from autoencoders.training.batches import WINDOW_BYTES
 from store import logs
-from store.artifacts import Artifacts
 from store.errors import Fenced, Unavailable
-from store.tables import JobRow
 from worker import embed, exits, outcome, report
-from worker.begin import Wishes
 from worker.checkpoints import Checkpoints, Found
 from worker.devices import check_room, thread_count, torch_device
 from worker.exits import Left
+from worker.holding import Holding
 from worker.problems import problem_of
-from worker.publish import Publisher
-from worker.record import Record
-from worker.settings import WorkerSettings
 from worker.upload import keep_folder
 
 log = logs.get(__name__)
@@ -43,20 +37,12 @@ class JobKindUnknown(Exception):
 class Attempt:
     """Everything that one attempt holds while it runs."""
 
-    def __init__(
-        self,
-        *,
-        artifacts: Artifacts,
-        settings: WorkerSettings,
-        row: JobRow,
-        record: Record,
-        publisher: Publisher,
-        wishes: Wishes,
-        scratch: Path,
-    ) -> None:
-        self._artifacts, self._settings, self._row = artifacts, settings, row
-        self._record, self._publisher, self._wishes, self._scratch = record, publisher, wishes, scratch
-        self._checkpoints = Checkpoints(artifacts, row.id, row.token, scratch)
+    def __init__(self, held: Holding) -> None:
+        self._artifacts, self._settings, self._row = held.artifacts, held.settings, held.row
+        self._record, self._publisher = held.record, held.publisher
+        self._wishes, self._scratch = held.wishes, held.scratch
+        self._held = held
+        self._checkpoints = Checkpoints(held.artifacts, held.row.id, held.row.token, held.scratch)
         self._training = False
 
     def run(self) -> int:
@@ -79,15 +65,7 @@ class Attempt:
             case "train":
                 self._train_a_model()
             case "embed":
-                embed.Embedding(
-                    artifacts=self._artifacts,
-                    settings=self._settings,
-                    row=self._row,
-                    record=self._record,
-                    publisher=self._publisher,
-                    wishes=self._wishes,
-                    scratch=self._scratch,
-                ).run()
+                embed.Embedding(self._held).run()
             case kind:
                 raise JobKindUnknown(f"this worker does not know jobs of the kind {kind!r}")
 

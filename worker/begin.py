@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from typing import Protocol
 
 from store import logs
 from store.errors import NotFound, Unavailable
@@ -17,18 +15,11 @@ from store.lifecycle import JobState
 from store.store import Store
 from store.tables import JobRow
 from worker import exits
+from worker.holding import Holding, Wishes
 from worker.publish import Publisher
 from worker.record import Record
 from worker.scratch import attempt_scratch
 from worker.settings import WorkerSettings
-
-
-class Wishes(Protocol):
-    """What the parent wishes of a running attempt."""
-
-    stop: bool
-    leave: bool
-    told: Callable[[], None]
 
 
 def begin(job: str, token: int, wishes: Wishes) -> int:
@@ -66,13 +57,15 @@ def _attempt(store: Store, settings: WorkerSettings, row: JobRow, wishes: Wishes
             from worker.attempt import Attempt
 
             return Attempt(
-                artifacts=store.artifacts,
-                settings=settings,
-                row=row,
-                record=record,
-                publisher=publisher,
-                wishes=wishes,
-                scratch=scratch,
+                Holding(
+                    artifacts=store.artifacts,
+                    settings=settings,
+                    row=row,
+                    record=record,
+                    publisher=publisher,
+                    wishes=wishes,
+                    scratch=scratch,
+                )
             ).run()
     finally:
         publisher.close()

@@ -20,37 +20,23 @@ from autoencoders.data.arrays import Array
 from autoencoders.data.dataset import Dataset
 from autoencoders.data.manifest import Facts
 from autoencoders.errors import DataRefused
-from store.artifacts import Artifacts
-from store.tables import JobRow
-from worker.begin import Wishes
 from worker.devices import thread_count, torch_device
 from worker.embeddings import Column, columns_of, write_npy, write_parquet
 from worker.exits import Left
+from worker.holding import Holding
 from worker.parts import Float32, Parts, Plan, part_rows
-from worker.publish import Publisher
-from worker.record import Record
-from worker.settings import WorkerSettings
 from worker.upload import keep_file
 
 
 class Embedding:
     """One attempt at encoding a dataset."""
 
-    def __init__(
-        self,
-        *,
-        artifacts: Artifacts,
-        settings: WorkerSettings,
-        row: JobRow,
-        record: Record,
-        publisher: Publisher,
-        wishes: Wishes,
-        scratch: Path,
-    ) -> None:
-        self._artifacts, self._settings, self._row = artifacts, settings, row
-        self._record, self._publisher, self._wishes, self._scratch = record, publisher, wishes, scratch
-        self._parts = Parts(artifacts, row.id, scratch)
-        self._outputs: Sequence[str] = row.spec["outputs"]
+    def __init__(self, held: Holding) -> None:
+        self._artifacts, self._settings, self._row = held.artifacts, held.settings, held.row
+        self._record, self._publisher = held.record, held.publisher
+        self._wishes, self._scratch = held.wishes, held.scratch
+        self._parts = Parts(held.artifacts, held.row.id, held.scratch)
+        self._outputs: Sequence[str] = held.row.spec["outputs"]
 
     def run(self) -> None:
         """The attempt from its first read to the row's end.

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.orm import Session
 
+from autoencoders.bundle import space_of
 from autoencoders.data.manifest import Facts, Manifest
 from service.answers import created, fingerprint, once
 from service.auth import Caller
@@ -21,7 +22,6 @@ from service.ranges import file_answer
 from service.routes.job_submission import dataset_of, device_for
 from service.routes.job_wire import JobView, view_of
 from service.routes.models import Reference
-from service.serving.spaces import space_of
 from store import DatasetRow, Jobs, JobState, ModelRow, Models
 
 router = APIRouter(route_class=JsonRoute)

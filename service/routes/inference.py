@@ -6,16 +6,16 @@ leads requests for them past the framework (`service/shortcut.py`) to the same `
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
+from service.routes.answered import Answered, Read, Sent, in_place, respond, server_timing
 from service.routes.inference_wire import (
     Codes,
     Outputs,
@@ -47,24 +47,6 @@ _CONTENT_TYPES = {media: media.encode() for media in FORMATS}
 _WORTH_BYTES = 64 * 1024
 _REMEMBERED_FORMATS = 256
 _formats: dict[tuple[bytes | None, bytes | None], tuple[str, str]] = {}
-
-Headers = list[tuple[bytes, bytes]]
-Sent = Mapping[bytes, bytes]
-T = TypeVar("T")
-
-
-class Read(Protocol):
-    """Reads a request's body, and gives it to the parser that it is given."""
-
-    async def __call__(self, parse: Callable[[bytes], Awaitable[T]]) -> T:
-        """What the parser made of the body."""
-
-
-class Answered(NamedTuple):
-    """The body of an answer and its headers, all but the request's id."""
-
-    content: bytes
-    headers: Headers
 
 
 @router.post("/{name}/encode", summary="Codes of rows", **documented(Rows, Codes))
@@ -143,10 +125,10 @@ async def infer(
     if weight <= _SMALL_BYTES:
         content = codecs.encode(reply, wanted, question.encoding)
     else:
-        content = await _in_place(codecs.encode, wanted, weight, reply, wanted, question.encoding)
+        content = await in_place(_is_small(wanted, weight), codecs.encode, reply, wanted, question.encoding)
     headers = [
         (b"content-type", _CONTENT_TYPES[wanted]),
-        (b"server-timing", _timing(answer.queue_seconds, parsed, answer.compute_seconds)),
+        (b"server-timing", server_timing(answer.queue_seconds, parsed, answer.compute_seconds)),
         *model.headers,
     ]
     if wanted == RAW:
@@ -154,8 +136,8 @@ async def infer(
             (name.lower().encode(), value.encode()) for name, value in codecs.headers(reply, wanted).items()
         ]
     if (accepted := sent.get(b"accept-encoding")) is not None and len(content) >= _WORTH_BYTES:
-        content, packed = await _in_place(
-            compression.compress, JSON, len(content), content, wanted, accepted.decode("latin-1")
+        content, packed = await in_place(
+            _is_small(JSON, len(content)), compression.compress, content, wanted, accepted.decode("latin-1")
         )
         headers += [(b"vary", b"accept-encoding")] + (
             [(b"content-encoding", packed.encode())] if packed else []
@@ -167,14 +149,8 @@ async def infer(
 async def _respond(
     action: Action, name: str, request: Request, engine: Engine, *, per_feature: bool = False
 ) -> Response:
-    async def read(parse: Callable[[bytes], Awaitable[T]]) -> T:
-        return await parse(await request.body())
-
-    sent = dict(request.scope["headers"])
-    answered = await infer(engine, action, name, sent, read, per_feature=per_feature, receive=request.receive)
-    response = Response(answered.content)
-    response.raw_headers = answered.headers
-    return response
+    way = partial(infer, engine, action, name, per_feature=per_feature, receive=request.receive)
+    return await respond(request, way)
 
 
 async def _parse(
@@ -182,11 +158,13 @@ async def _parse(
 ) -> tuple[Question, float]:
     began = time.perf_counter()
     if b"content-encoding" in sent or b"x-shape" in sent:
-        question = await _in_place(_unpack, media, len(body), limit_bytes, sent, media, expected, body)
+        question = await in_place(
+            _is_small(media, len(body)), _unpack, limit_bytes, sent, media, expected, body
+        )
     elif len(body) <= _SMALL_BYTES:
         question = codecs.decode(body, media, expected)
     else:
-        question = await _in_place(codecs.decode, media, len(body), body, media, expected)
+        question = await in_place(_is_small(media, len(body)), codecs.decode, body, media, expected)
     return question, time.perf_counter() - began
 
 
@@ -215,11 +193,8 @@ def _refuse_odd(action: Action, question: Question, wanted: str) -> None:
         raise BadTensor("needs an answer in JSON, Arrow or CSV", field="per_feature")
 
 
-async def _in_place(function: Callable[..., Any], media: str, weight: int, *arguments: Any) -> Any:
-    """Small work where we are, large work in a thread, so that others are served meanwhile."""
-    if weight <= _INLINE_BYTES.get(media, _INLINE_BINARY_BYTES):
-        return function(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+def _is_small(media: str, weight: int) -> bool:
+    return weight <= _INLINE_BYTES.get(media, _INLINE_BINARY_BYTES)
 
 
 def _reply(action: Action, answer: Answer, question: Question, threshold: Mapping[str, Any] | None) -> Reply:
@@ -242,7 +217,3 @@ def _reply(action: Action, answer: Answer, question: Question, threshold: Mappin
         columns=model.facts.columns if rows else None,
         white=model.expected["encode"].white if rows else None,
     )
-
-
-def _timing(queue: float, parse: float, compute: float) -> bytes:
-    return b"queue;dur=%.3f, parse;dur=%.3f, compute;dur=%.3f" % (1000 * queue, 1000 * parse, 1000 * compute)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
 from service.errors import FieldRefused
-from service.routes.inference import Answered, Read, Sent
+from service.routes.answered import Answered, Read, Sent, in_place, respond, server_timing
 from service.routes.inference_v2_wire import documented
 from service.serving import protocol
 from service.serving.codecs import compression
@@ -39,13 +39,11 @@ _INLINE_COMPRESSED_BYTES = 64 * 1024
 _WINDOWS = {b"gzip": 31, b"deflate": 15}
 _FAST_LEVEL = 1
 
-T = TypeVar("T")
-
 
 @router.post("/models/{name}/infer", summary="Codes, reconstructions and scores of rows", **documented())
 async def infer_model(name: Name, request: Request, house: House, _: Inferrer) -> Response:
     """The outputs that are asked for: `code`, `reconstruction`, `score`; without a choice all of them."""
-    return await _respond(name, request, house.engine)
+    return await respond(request, partial(infer, house.engine, name, receive=request.receive))
 
 
 @router.post(
@@ -57,7 +55,8 @@ async def infer_version(
     name: Name, version: Version, request: Request, house: House, _: Inferrer
 ) -> Response:
     """The version is a number or an alias."""
-    return await _respond(of_version(name, version), request, house.engine)
+    way = partial(infer, house.engine, of_version(name, version), receive=request.receive)
+    return await respond(request, way)
 
 
 def of_version(name: str, version: str) -> str:
@@ -113,8 +112,7 @@ async def infer(
         (b"content-length", b"%d" % len(content)),
         (
             b"server-timing",
-            b"queue;dur=%.3f, parse;dur=%.3f, compute;dur=%.3f"
-            % (1000 * first.queue_seconds, 1000 * parsed, 1000 * first.compute_seconds),
+            server_timing(first.queue_seconds, parsed, first.compute_seconds),
         ),
         *model.headers,
     ]
@@ -123,17 +121,6 @@ async def infer(
     if encoding is not None:
         headers.append((b"content-encoding", encoding))
     return Answered(content, headers)
-
-
-async def _respond(name: str, request: Request, engine: Engine) -> Response:
-    async def read(parse: Callable[[bytes], Awaitable[T]]) -> T:
-        return await parse(await request.body())
-
-    sent = dict(request.scope["headers"])
-    answered = await infer(engine, name, sent, read, receive=request.receive)
-    response = Response(answered.content)
-    response.raw_headers = answered.headers
-    return response
 
 
 async def _parse(sent: Sent, model: LoadedModel, limit_bytes: int, body: bytes) -> tuple[InferRequest, float]:
@@ -150,7 +137,7 @@ async def _parse(sent: Sent, model: LoadedModel, limit_bytes: int, body: bytes) 
     inline = _INLINE_JSON_BYTES if length is None else _INLINE_BYTES
     if packed is not None:
         inline = _INLINE_COMPRESSED_BYTES
-    return await _in_place(len(body) <= inline, read), time.perf_counter() - began
+    return await in_place(len(body) <= inline, read), time.perf_counter() - began
 
 
 async def _computed(
@@ -173,7 +160,7 @@ async def _written(
         for wanted in request.outputs
         if not wanted.binary
     )
-    return await _in_place(2 * numbers <= _INLINE_JSON_BYTES, protocol.write, model, request, answers)
+    return await in_place(2 * numbers <= _INLINE_JSON_BYTES, protocol.write, model, request, answers)
 
 
 async def _compressed(content: bytes, accept_encoding: bytes | None) -> tuple[bytes, bytes | None]:
@@ -190,12 +177,5 @@ async def _compressed(content: bytes, accept_encoding: bytes | None) -> tuple[by
         packer = zlib.compressobj(_FAST_LEVEL, zlib.DEFLATED, window)
         return packer.compress(content) + packer.flush()
 
-    packed = await _in_place(len(content) <= _INLINE_COMPRESSED_BYTES, pack)
+    packed = await in_place(len(content) <= _INLINE_COMPRESSED_BYTES, pack)
     return packed, accept_encoding.strip().lower()
-
-
-async def _in_place(inline: bool, function: Callable[..., T], *arguments: Any) -> T:
-    """Small work where we are, large work in a thread, so that others are served meanwhile."""
-    if inline:
-        return function(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

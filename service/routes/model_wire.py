@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from autoencoders.bundle import Inference
-from service.serving.spaces import space_of
+from autoencoders.bundle import Inference, space_of
 from store import ModelRow
 
 _VIEW: dict[str, Any] = {

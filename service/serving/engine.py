@@ -18,11 +18,12 @@ from starlette.types import Receive
 
 from autoencoders.errors import BundleDamaged
 from service import metrics
-from service.serving.batcher import Arrays, Asked, Batcher, Lane, Wants
+from service.serving.batcher import Batcher
 from service.serving.cache import ModelCache
 from service.serving.codecs import Expected, Rows
 from service.serving.errors import Overloaded
 from service.serving.forward import Action, LoadedModel, load
+from service.serving.lane import Arrays, Asked, Lane, Wants
 from service.serving.names import Names, Resolved
 from service.serving.runtimes import Wished
 from service.serving.statistics import Statistics
@@ -110,22 +111,6 @@ class Engine:
                 raise
             return await self._load(again)
 
-    async def encode(self, name: str, rows: Rows) -> Answer:
-        """The codes of rows."""
-        return await self.run("encode", await self.model(name), rows)
-
-    async def decode(self, name: str, codes: Rows) -> Answer:
-        """The rows of codes, in the dataset's own units."""
-        return await self.run("decode", await self.model(name), codes)
-
-    async def reconstruct(self, name: str, rows: Rows) -> Answer:
-        """Rows through the code and back."""
-        return await self.run("reconstruct", await self.model(name), rows)
-
-    async def score(self, name: str, rows: Rows, *, per_feature: bool = False) -> Answer:
-        """The reconstruction error per row, its percentile, and where asked the share of every feature."""
-        return await self.run("score", await self.model(name), rows, per_feature=per_feature)
-
     async def run(
         self,
         action: Action,
@@ -149,11 +134,7 @@ class Engine:
             ClientGone: the client left before its rows were computed.
         """
         lane, wants = _lane(action, model), _WHY if per_feature else _WANTS[action]
-        asked = self._submit(lane, rows, wants)
-        if receive is None or not self._batcher.pressed:
-            made = await asked.future
-        else:
-            made = await self._watched(asked, receive)
+        asked, made = await self._made(lane, rows, wants, receive)
         return self._answer(action, model, asked, made)
 
     async def run_all(
@@ -172,11 +153,7 @@ class Engine:
         """
         wants = frozenset[str]().union(*(_WANTS[action] for action in actions))
         lane = _lane(actions[0], model) if len(actions) == 1 else model.through
-        asked = self._submit(lane, rows, wants)
-        if receive is None or not self._batcher.pressed:
-            made = await asked.future
-        else:
-            made = await self._watched(asked, receive)
+        asked, made = await self._made(lane, rows, wants, receive)
         return {action: self._answer(action, model, asked, made) for action in actions}
 
     async def threshold(self, name: str, model: LoadedModel) -> Mapping[str, Any] | None:
@@ -229,11 +206,16 @@ class Engine:
             metrics.refused.labels("rows_queued").inc()
             raise
 
-    async def _watched(self, asked: Asked, receive: Receive) -> Arrays:
-        """The arrays, waited for with an eye on the client."""
+    async def _made(
+        self, lane: Lane, rows: Rows, wants: Wants, receive: Receive | None
+    ) -> tuple[Asked, Arrays]:
+        """The arrays; where others are before them, waited for with an eye on the client."""
+        asked = self._submit(lane, rows, wants)
+        if receive is None or not self._batcher.pressed:
+            return asked, await asked.future
         watch = asyncio.create_task(_leave(asked, receive))
         try:
-            return await asked.future
+            return asked, await asked.future
         finally:
             watch.cancel()
 

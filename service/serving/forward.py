@@ -14,10 +14,9 @@ import torch
 from autoencoders import bundle
 from autoencoders.data.manifest import Facts
 from autoencoders.data.scaling import Affine
-from service.serving.batcher import Arrays, Lane, Seen, Wants
 from service.serving.codecs import Expected, Rows, white_of
+from service.serving.lane import Arrays, Lane, Seen, Wants
 from service.serving.runtimes import AS_PUBLISHED, Float32, Runtime, Wished, open_runtime
-from service.serving.spaces import space_of
 from service.serving.statistics import Statistics
 from store import Artifacts
 
@@ -151,7 +150,7 @@ def load(
     model = LoadedModel(
         name=meant.name,
         version=meant.version,
-        space=space_of(manifest),
+        space=bundle.space_of(manifest),
         facts=facts,
         code_size=code_size,
         bytes=runtime.bytes + trained.scores.nbytes,

@@ -105,9 +105,11 @@ def test_too_many_rows_are_refused(trained: Path) -> None:
             first = asyncio.create_task(engine.run("encode", model, rows))
             await asyncio.sleep(0)  # the first has its place in the queue now
             with pytest.raises(Overloaded):
-                await engine.encode("digits-code", rows)
+                await engine.run("encode", await engine.model("digits-code"), rows)
             assert (await first).values.shape == (4000, 4)
-            alone = await engine.score("digits-code", np.zeros((6000, 64), np.float32))
+            alone = await engine.run(
+                "score", await engine.model("digits-code"), np.zeros((6000, 64), np.float32)
+            )
             assert alone.values.shape == (6000,)
             assert alone.beside["percentiles"].shape == (6000,)
             engine.close()

@@ -32,6 +32,7 @@ from tests.worker.house import House, child_of, until
 from worker import exits
 from worker.attempt import Attempt
 from worker.embeddings import columns_of, write_parquet
+from worker.holding import Holding
 from worker.publish import Publisher
 from worker.record import Record
 from worker.run import Wishes
@@ -58,13 +59,15 @@ def attempt(house: House, job: JobRow, *, leave: bool = False) -> int:
     scratch.mkdir(parents=True)
     try:
         return Attempt(
-            artifacts=house.store.artifacts,
-            settings=house.settings,
-            row=job,
-            record=record,
-            publisher=publisher,
-            wishes=wishes,
-            scratch=scratch,
+            Holding(
+                artifacts=house.store.artifacts,
+                settings=house.settings,
+                row=job,
+                record=record,
+                publisher=publisher,
+                wishes=wishes,
+                scratch=scratch,
+            )
         ).run()
     finally:
         publisher.close()

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.serving.batcher import Arrays, Batcher, Forward, Lane, Wants
+from service.serving.batcher import Batcher
 from service.serving.codecs import Rows
 from service.serving.errors import ClientGone, Overloaded
+from service.serving.lane import Arrays, Forward, Lane, Wants
 from service.serving.pace import Pace
 from service.serving.statistics import Statistics
 from tests.service.serving.waiting import until

@@ -63,7 +63,7 @@ def test_under_load_no_answer_fails_and_none_is_mixed(trained: Path) -> None:
             while not ended:
                 name = names[random.integers(len(names))]
                 start, count = int(random.integers(100)), int(random.integers(1, 100))
-                answer = await engine.encode(name, ROWS[start : start + count])
+                answer = await engine.run("encode", await engine.model(name), ROWS[start : start + count])
                 version = answer.model.version
                 seen.add(version)
                 if name[-1].isdecimal():
@@ -97,11 +97,11 @@ def test_a_moved_name_takes_over_within_its_time(trained: Path) -> None:
     async def main(store: Store) -> None:
         engine = Engine(store, settings_for(trained, alias_seconds=0.2))
         loop = asyncio.get_running_loop()
-        assert (await engine.encode("digits-code", ROWS)).model.version == 2
+        assert (await engine.run("encode", await engine.model("digits-code"), ROWS)).model.version == 2
         # Moved by another process: nobody tells this engine.
         await asyncio.to_thread(_move, store, 1)
         until = loop.time() + 30
-        while (await engine.encode("digits-code", ROWS)).model.version == 2:
+        while (await engine.run("encode", await engine.model("digits-code"), ROWS)).model.version == 2:
             assert loop.time() < until
             await asyncio.sleep(0.01)
         engine.close()
@@ -152,7 +152,7 @@ def test_what_a_request_began_with_answers_it_to_its_end(trained: Path) -> None:
         await asyncio.sleep(0)
         engine.forget("digits-code")
         assert "digits-code@1" not in engine.cache
-        other = await engine.encode("digits-code", ROWS)
+        other = await engine.run("encode", await engine.model("digits-code"), ROWS)
         answer = await running
         assert (answer.model.version, other.model.version) == (1, 2)
         right = expected["digits-code@1"]
@@ -166,7 +166,7 @@ def test_what_a_request_began_with_answers_it_to_its_end(trained: Path) -> None:
 def test_a_removed_version_is_not_found_although_its_name_is_in_use(trained: Path) -> None:
     async def main(store: Store) -> None:
         engine = Engine(store, settings_for(trained, alias_seconds=0.1))
-        assert (await engine.encode("digits-code@1", ROWS)).model.version == 1
+        assert (await engine.run("encode", await engine.model("digits-code@1"), ROWS)).model.version == 1
 
         def remove() -> None:
             with store.transaction() as session:
@@ -178,7 +178,7 @@ def test_a_removed_version_is_not_found_although_its_name_is_in_use(trained: Pat
         while not gone:
             assert asyncio.get_running_loop().time() < until
             try:
-                await engine.encode("digits-code@1", ROWS)
+                await engine.run("encode", await engine.model("digits-code@1"), ROWS)
             except NotFound:
                 gone = True
             await asyncio.sleep(0.01)
