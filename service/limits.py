@@ -90,8 +90,13 @@ class Ceiling:
         self._most, self.now = most, 0
         metrics.in_flight.set_function(lambda: self.now)
 
+    @property
+    def is_reached(self) -> bool:
+        """Whether one more would be refused."""
+        return self.now >= self._most
+
     def __enter__(self) -> None:
-        if self.now >= self._most:
+        if self.is_reached:
             metrics.refused.labels("in_flight").inc()
             raise Busy(f"{self._most} requests are being answered; try again")
         self.now += 1

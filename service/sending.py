@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import Send
@@ -16,8 +17,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.direct import Direct, Pending, Plain
+
 ANSWERING = "answering"
 """Where a request's `state` has the tasks that are answering requests now, its own among them."""
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 
 
 class Gathered:
@@ -93,7 +98,10 @@ def sent_whole(send: Send, headers: Sequence[tuple[bytes, bytes]], content: byte
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol over a transport that gathers; a request's state says what else is answered."""
+    """uvicorn's protocol over a transport that gathers; a request's state says what else is answered.
+
+    Requests that are plain, where the application answers such directly, do not become tasks.
+    """
 
     def __init__(
         self,
@@ -104,7 +112,88 @@ class Protocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         app_state[ANSWERING] = server_state.tasks
+        shortcut = getattr(config.loaded_app, "shortcut", None)
+        watched = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+        bare = not (watched or config.root_path or config.limit_concurrency)
+        self._direct: Direct | None = getattr(shortcut, "direct", None) if bare else None
+        self._plain: Plain | None = None
+        self._parts: list[bytes] = []
+        self._before: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
         """A client has come."""
         super().connection_made(cast(asyncio.Transport, Gathered(transport, self.loop.call_soon)))
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is here."""
+        if self._direct is not None and self._is_free():
+            self._plain = self._direct.known(self.url, self.headers)
+            if self._plain is not None:
+                return
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of its body is here."""
+        if self._plain is None:
+            super().on_body(body)
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """All of it is here."""
+        plain, self._plain = self._plain, None
+        if plain is None or self._direct is None:
+            super().on_message_complete()
+            return
+        parts, self._parts = self._parts, []
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if not self._direct.serve(plain, body, self):
+            super().on_headers_complete()
+            super().on_body(body)
+            super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The server ends: what has begun to come is answered first."""
+        if self._plain is not None:
+            self._plain, parts, self._parts = None, self._parts, []
+            super().on_headers_complete()
+            super().on_body(b"".join(parts))
+        super().shutdown()
+
+    def begin(self, pending: Pending) -> None:
+        """What comes next on the connection waits for this answer."""
+        # The parent asks of a cycle only what a pending one has too.
+        self._before, self.cycle = self.cycle, cast(RequestResponseCycle, pending)
+
+    def abandon(self) -> None:
+        """Take `begin` back."""
+        self.cycle = self._before
+
+    def is_alone(self) -> bool:
+        """Whether this is the server's only connection."""
+        return len(self.connections) == 1
+
+    def respond(
+        self, pending: Pending, status: int, headers: Sequence[tuple[bytes, bytes]], content: bytes
+    ) -> None:
+        """Write an answer in one piece."""
+        if pending.disconnected:
+            return
+        lines = [name + b": " + value for name, value in (*self.server_state.default_headers, *headers)]
+        if not pending.keep_alive:
+            lines.append(b"connection: close")
+        self.transport.write_now(b"\r\n".join((_STATUS_LINES[status], *lines, b"", content)))  # type: ignore[attr-defined]  # ours
+        if not pending.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _is_free(self) -> bool:
+        """Whether a request that comes now is a plain POST, as far as the connection tells, and the next."""
+        parser, cycle = self.parser, self.cycle
+        return (
+            parser.get_method() == b"POST"
+            and (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+        )

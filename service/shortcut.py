@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sized
-from functools import partial
+from functools import cached_property, partial
 from typing import get_args
 
 import structlog
@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from service import metrics
+from service.direct import Direct, Target
 from service.errors import BodyTooLarge, NotAllowed
 from service.gateway import Gateway
 from service.limits import JSON_BULK, Ceiling
@@ -61,17 +62,29 @@ class Shortcut:
         self._answering: Sized | None = None
         self.gateway: Gateway | None = None
 
+    @cached_property
+    def direct(self) -> Direct | None:
+        """What answers plain requests without this way; None before the house is open."""
+        if self.gateway is None:
+            return None
+        return Direct(
+            self.gateway.engine,
+            self.gateway.gatekeeper,
+            find=_target,
+            count=self._count,
+            ceiling=self._ceiling,
+            limit_bytes=min(self._limit, LARGE_BYTES),
+        )
+
     def find(self, scope: Scope) -> tuple[str, Way] | None:
         """A request's route and what answers it, if it goes this way; what has a query does not."""
         if self.gateway is None or scope["method"] != "POST" or scope["query_string"]:
             return None
         path: str = get_route_path(scope) if scope["root_path"] else scope["path"]
+        if (target := _target(path)) is not None:
+            way = partial(inference.infer, self.gateway.engine, target.action, target.name)
+            return target.route, way
         front, _, last = path.rpartition("/")
-        if path.startswith(PREFIX):
-            action, name = _ACTIONS.get(last), front[len(PREFIX) :]
-            if action is None or not name or "/" in name:
-                return None
-            return _ROUTES[action], partial(inference.infer, self.gateway.engine, action, name)
         if last == "infer" and path.startswith(PROTOCOL_PREFIX):
             name, versions, version = front[len(PROTOCOL_PREFIX) :].partition("/versions/")
             if not name or "/" in name or (versions and (not version or "/" in version or "@" in name)):
@@ -178,3 +191,11 @@ class Shortcut:
                 milliseconds=round(seconds * 1000, 2),
                 request_id=request_id,
             )
+
+
+def _target(path: str) -> Target | None:
+    front, _, last = path.rpartition("/")
+    action, name = _ACTIONS.get(last), front[len(PREFIX) :]
+    if action is None or not path.startswith(PREFIX) or not name or "/" in name:
+        return None
+    return Target(path, _ROUTES[action], action, name)

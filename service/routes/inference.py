@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
-from service.routes.answered import Answered, Read, Sent, in_place, respond, server_timing
+from service.routes.answered import Answered, Headers, Read, Sent, in_place, respond, server_timing
 from service.routes.inference_wire import (
     Codes,
     Outputs,
@@ -30,6 +30,7 @@ from service.serving import codecs
 from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
 from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor
+from service.serving.forward import LoadedModel
 from service.serving.thresholds import anomalies
 
 router = APIRouter(prefix="/v1/models", tags=["inference"])
@@ -126,15 +127,7 @@ async def infer(
         content = codecs.encode(reply, wanted, question.encoding)
     else:
         content = await in_place(_is_small(wanted, weight), codecs.encode, reply, wanted, question.encoding)
-    headers = [
-        (b"content-type", _CONTENT_TYPES[wanted]),
-        (b"server-timing", server_timing(answer.queue_seconds, parsed, answer.compute_seconds)),
-        *model.headers,
-    ]
-    if wanted == RAW:
-        headers += [
-            (name.lower().encode(), value.encode()) for name, value in codecs.headers(reply, wanted).items()
-        ]
+    headers = _headers(answer, reply, wanted, parsed)
     if (accepted := sent.get(b"accept-encoding")) is not None and len(content) >= _WORTH_BYTES:
         content, packed = await in_place(
             _is_small(JSON, len(content)), compression.compress, content, wanted, accepted.decode("latin-1")
@@ -144,6 +137,57 @@ async def infer(
         )
     headers.append((b"content-length", b"%d" % len(content)))
     return Answered(content, headers)
+
+
+class Plan(NamedTuple):
+    """A plain request that was read: its rows, and what its answer is written in."""
+
+    question: Question
+    wanted: str
+    threshold: Mapping[str, Any] | None
+
+
+def plan(
+    model: LoadedModel, action: Action, sent: Sent, body: bytes, threshold: Mapping[str, Any] | None
+) -> Plan | None:
+    """Read a plain request at once; None where question or answer are not small.
+
+    Raises:
+        UnknownFormat: nothing reads the body's type.
+        NotAcceptable: nothing writes the types that are accepted.
+        BadTensor: the rows are not what the model takes.
+    """
+    media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
+    if not _is_small(media, len(body)):
+        return None
+    question = codecs.decode(body, media, model.expected[action])
+    widest = model.code_size if action == "encode" else model.facts.features
+    # Eight bytes a number: what JSON takes for it at most weighs less than what is sent packed.
+    if question.per_feature or 8 * len(question.rows) * widest > _SMALL_BYTES:
+        return None
+    return Plan(question, wanted, threshold if action == "score" else None)
+
+
+def carry_out(plan: Plan, action: Action, answer: Answer, parsed: float) -> Answered:
+    """The answer to a plain request; `parsed` is how many seconds reading it took."""
+    reply = _reply(action, answer, plan.question, plan.threshold)
+    content = codecs.encode(reply, plan.wanted, plan.question.encoding)
+    headers = _headers(answer, reply, plan.wanted, parsed)
+    headers.append((b"content-length", b"%d" % len(content)))
+    return Answered(content, headers)
+
+
+def _headers(answer: Answer, reply: Reply, wanted: str, parsed: float) -> Headers:
+    headers = [
+        (b"content-type", _CONTENT_TYPES[wanted]),
+        (b"server-timing", server_timing(answer.queue_seconds, parsed, answer.compute_seconds)),
+        *answer.model.headers,
+    ]
+    if wanted == RAW:
+        headers += [
+            (name.lower().encode(), value.encode()) for name, value in codecs.headers(reply, wanted).items()
+        ]
+    return headers
 
 
 async def _respond(

@@ -1,8 +1,8 @@
 """Coalesce concurrent rows: they run as soon as the device is free, together with all that came meanwhile.
 
-No timer. What arrives in one turn of the event loop is gathered. A batch that will be short runs on the loop
-itself, where the way to a thread and back would cost more than it; a longer one goes to the one engine thread
-of the device, and the next batch grows while it is there.
+No timer. What arrives is gathered for as long as each turn of the event loop brings more. A batch that will
+be short runs on the loop itself, where the way to a thread and back would cost more than it; a longer one
+goes to the one engine thread of the device, and the next batch grows while it is there.
 
 Lanes (a model and what is asked of it) take turns; a request that was cut is put together again.
 """
@@ -21,13 +21,14 @@ import numpy as np
 from service import metrics
 from service.serving.codecs import Rows
 from service.serving.errors import Overloaded
-from service.serving.lane import Arrays, Asked, Lane, Part, Wants
+from service.serving.lane import Arrays, Asked, Awaited, Lane, Part, Wants
 
 INLINE_SECONDS = 0.002
 """A batch that is expected to take no longer runs on the event loop."""
 BATCH_SECONDS = 0.02
 """What a batch may take where more rows wait than fit: the most that one row waits for another's."""
 _LEAST = 16
+_ENOUGH_ROWS = 32
 
 
 class Batcher:
@@ -51,6 +52,7 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._scheduled = False
+        self._gathered = 0
         self.answering: Sized | None = None
         self.busy = False
         self.waiting_rows = 0
@@ -60,28 +62,36 @@ class Batcher:
         """Whether rows that come now may have to wait for others."""
         return self.busy or self.waiting_rows >= self._batch_rows
 
-    def submit(self, lane: Lane, rows: Rows, wants: Wants) -> Asked:
+    def submit(self, lane: Lane, rows: Rows, wants: Wants) -> Awaited:
         """Queue rows; their arrays come by the answer's future.
 
         Raises:
             Overloaded: too many rows are waiting already.
         """
         loop = self._loop or self._begin()
-        count = len(rows)
-        if self.waiting_rows and self.waiting_rows + count > self._rows_queued:
+        asked = Awaited(rows, len(rows), wants, loop.create_future(), time.perf_counter())
+        self.put(lane, asked, alone=self.answering is not None and len(self.answering) == 1)
+        return asked
+
+    def put(self, lane: Lane, asked: Asked, *, alone: bool) -> None:
+        """Queue rows whose waiter is there already; where they are `alone` they are run now, if they may be.
+
+        Raises:
+            Overloaded: too many rows are waiting already.
+        """
+        loop = self._loop or self._begin()
+        if self.waiting_rows and self.waiting_rows + asked.count > self._rows_queued:
             raise Overloaded(f"{self.waiting_rows} rows are waiting for the device; try again")
-        asked = Asked(rows, count, wants, loop.create_future(), time.perf_counter())
         if not lane.waiting:
             self._lanes.append(lane)
         lane.add(asked)
-        self.waiting_rows += count
+        self.waiting_rows += asked.count
         if not (self.busy or self._scheduled):
-            if self.answering is not None and len(self.answering) == 1:
+            if alone:
                 self._turn()
             else:
-                self._scheduled = True
-                loop.call_soon(self._turn)
-        return asked
+                self._scheduled, self._gathered = True, 0
+                loop.call_soon(self._gather)
 
     def close(self) -> None:
         """End the engine thread after the batch that it has; whoever still waits is told that we are gone."""
@@ -95,6 +105,14 @@ class Batcher:
         self._thread = threading.Thread(target=self._engine, name="engine", daemon=True)
         self._thread.start()
         return self._loop
+
+    def _gather(self) -> None:
+        """Look once more where rows came since the last look: a few more cost a pass next to nothing."""
+        if self._gathered < self.waiting_rows < _ENOUGH_ROWS and self._loop is not None:
+            self._gathered = self.waiting_rows
+            self._loop.call_soon(self._gather)
+        else:
+            self._turn()
 
     def _turn(self) -> None:
         """Run what was gathered, lane by lane: short batches here, a long one in the thread."""

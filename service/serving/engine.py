@@ -23,7 +23,7 @@ from service.serving.cache import ModelCache
 from service.serving.codecs import Expected, Rows
 from service.serving.errors import Overloaded
 from service.serving.forward import Action, LoadedModel, load
-from service.serving.lane import Arrays, Asked, Lane, Wants
+from service.serving.lane import Arrays, Asked, Awaited, Lane, Wants
 from service.serving.names import Names, Resolved
 from service.serving.runtimes import Wished
 from service.serving.statistics import Statistics
@@ -135,7 +135,7 @@ class Engine:
         """
         lane, wants = _lane(action, model), _WHY if per_feature else _WANTS[action]
         asked, made = await self._made(lane, rows, wants, receive)
-        return self._answer(action, model, asked, made)
+        return self.answer(action, model, asked, made)
 
     async def run_all(
         self,
@@ -154,7 +154,33 @@ class Engine:
         wants = frozenset[str]().union(*(_WANTS[action] for action in actions))
         lane = _lane(actions[0], model) if len(actions) == 1 else model.through
         asked, made = await self._made(lane, rows, wants, receive)
-        return {action: self._answer(action, model, asked, made) for action in actions}
+        return {action: self.answer(action, model, asked, made) for action in actions}
+
+    def begin(self, action: Action, model: LoadedModel, asked: Asked, *, alone: bool) -> None:
+        """Put rows on their way whose waiter is told at once, instead of being woken later.
+
+        Args:
+            action: what to do.
+            model: one that is in memory.
+            asked: made with `wants(action)`.
+            alone: whether no other request can come meanwhile.
+
+        Raises:
+            Overloaded: too many rows are waiting already.
+        """
+        asked.rows = _whole(asked.rows)
+        try:
+            self._batcher.put(_lane(action, model), asked, alone=alone)
+        except Overloaded:
+            metrics.refused.labels("rows_queued").inc()
+            raise
+
+    def answer(self, action: Action, model: LoadedModel, asked: Asked, made: Arrays) -> Answer:
+        """What came out, counted."""
+        self._counted[action].answered(asked)
+        main = made[_MAIN[action]]
+        beside = {} if action != "score" else {_BESIDE[name]: made[name] for name in _BESIDE if name in made}
+        return Answer(main, beside, model, asked.queue_seconds, asked.compute_seconds)
 
     async def threshold(self, name: str, model: LoadedModel) -> Mapping[str, Any] | None:
         """The threshold of the version to which the name just led, as old as names may be; None for none."""
@@ -197,11 +223,9 @@ class Engine:
         self._batcher.close()
         self._loader.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self, lane: Lane, rows: Rows, wants: Wants) -> Asked:
-        if not (rows.flags.c_contiguous and rows.flags.aligned):
-            rows = np.array(rows, np.float32, order="C")
+    def _submit(self, lane: Lane, rows: Rows, wants: Wants) -> Awaited:
         try:
-            return self._batcher.submit(lane, rows, wants)
+            return self._batcher.submit(lane, _whole(rows), wants)
         except Overloaded:
             metrics.refused.labels("rows_queued").inc()
             raise
@@ -218,12 +242,6 @@ class Engine:
             return asked, await asked.future
         finally:
             watch.cancel()
-
-    def _answer(self, action: Action, model: LoadedModel, asked: Asked, made: Arrays) -> Answer:
-        self._counted[action].answered(asked)
-        main = made[_MAIN[action]]
-        beside = {} if action != "score" else {_BESIDE[name]: made[name] for name in _BESIDE if name in made}
-        return Answer(main, beside, model, asked.queue_seconds, asked.compute_seconds)
 
     async def _ask(self, name: str) -> Resolved:
         """What a name means now, when its model is in memory."""
@@ -280,6 +298,18 @@ class _Counted:
 def expected_rows(model: LoadedModel, action: Action) -> Expected:
     """What the body of a request for this action must hold."""
     return model.expected[action]
+
+
+def wants(action: Action) -> Wants:
+    """The arrays that an action is answered with."""
+    return _WANTS[action]
+
+
+def _whole(rows: Rows) -> Rows:
+    """The rows, contiguous and aligned."""
+    if rows.flags.c_contiguous and rows.flags.aligned:
+        return rows
+    return np.array(rows, np.float32, order="C")
 
 
 def _lane(action: Action, model: LoadedModel) -> Lane:

@@ -26,6 +26,19 @@ Part = tuple["Asked", int, int]
 """Some rows of a request in a batch: from which row to before which. Made by the thousand: hence no class."""
 
 
+class Waiter(Protocol):
+    """Who waits for a request's arrays: an asyncio future, or anything like it that is told at once."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, made: Arrays, /) -> None:
+        """Here they are."""
+
+    def set_exception(self, problem: Exception, /) -> None:
+        """There will be none."""
+
+
 class Seen(Protocol):
     """Who counts what a lane does."""
 
@@ -47,7 +60,7 @@ class Asked:
         rows: [n, width], contiguous.
         count: how many there are.
         wants: the arrays that it is to get.
-        future: resolved with them, each with n rows.
+        future: told of them, each with n rows.
         since: when it was submitted.
         queue_seconds: how long it waited, known at the end.
         compute_seconds: how long the forward passes took that its rows were in.
@@ -56,7 +69,7 @@ class Asked:
     rows: Rows
     count: int
     wants: Wants
-    future: asyncio.Future[Arrays]
+    future: Waiter
     since: float
     taken: int = 0
     given: int = 0
@@ -73,6 +86,13 @@ class Asked:
         """Nobody waits for it any more: what is not computed yet never will be."""
         if not self.future.done():
             self.future.set_exception(ClientGone())
+
+
+@dataclass(eq=False, slots=True)
+class Awaited(Asked):
+    """Rows for which a coroutine waits."""
+
+    future: asyncio.Future[Arrays]
 
 
 class Lane:
