@@ -51,8 +51,7 @@ def serve(*, fd: int | None = None) -> None:
     Raises:
         Refused: a setting or the port does not allow it.
     """
-    # Threads that spin while they wait starve a training on the same cores; read when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    keep_threads_quiet()
     import uvicorn
 
     from service.sending import Protocol
@@ -85,6 +84,14 @@ def serve(*, fd: int | None = None) -> None:
         Multiprocess(config, sockets=[door]).run()
     else:
         uvicorn.Server(config).run(sockets=[door])
+
+
+def keep_threads_quiet() -> None:
+    """Say how threads of arithmetic wait, before the libraries that read it are imported."""
+    # Threads that spin while they wait starve a training on the same cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    # NumPy's would spin for milliseconds after each look through a large body, on cores that others need.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def application() -> FastAPI:
