@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from autoencoders.data.dataset import Dataset
     from autoencoders.experiment import Experiment
     from autoencoders.spec import FAMILIES, Spec
+    from autoencoders.study.run import Study
 
-__all__ = ["FAMILIES", "Dataset", "Experiment", "Spec", "TrainedModel"]
+__all__ = ["FAMILIES", "Dataset", "Experiment", "Spec", "Study", "TrainedModel"]
 
 _ROOMS = {
     "Dataset": "autoencoders.data.dataset",
     "Experiment": "autoencoders.experiment",
     "FAMILIES": "autoencoders.spec",
     "Spec": "autoencoders.spec",
+    "Study": "autoencoders.study.run",
     "TrainedModel": "autoencoders.bundle",
 }
 

@@ -75,10 +75,21 @@ def affine(spec: Spec, dataset: Dataset) -> Affine:
     return fit_scaling(spec.scaling, dataset.moments.statistics, dataset.facts)
 
 
-def plan(spec: Spec, dataset: Dataset, built: Autoencoder, factors: Mapping[str, float] = NO_FACTORS) -> Plan:
-    """How the spec will train this model on this dataset, as a diagnosis needs to know it."""
+def plan(
+    spec: Spec,
+    dataset: Dataset,
+    built: Autoencoder,
+    factors: Mapping[str, float] = NO_FACTORS,
+    *,
+    steps: int | None = None,
+) -> Plan:
+    """How the spec will train this model on this dataset, as a diagnosis needs to know it.
+
+    `steps` are those of the schedule where its epochs do not say them.
+    """
     training = spec.training
-    steps = training.epochs * steps_per_epoch(len(dataset.training), training.batch_size)
+    if steps is None:
+        steps = training.epochs * steps_per_epoch(len(dataset.training), training.batch_size)
     looks = CLOSURES if optimizers[spec.optimizer.name].traits.get("closure") else 1
     a_step = 6.0 * training.batch_size * looks * sum(layer.products for layer in built.layers())
     return Plan(

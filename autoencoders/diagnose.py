@@ -23,8 +23,11 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.errors import AutoencoderError, SpecRefused
 from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
 from autoencoders.spec import Spec
+from autoencoders.study.settle import Settling
 
 REFUSED = 3
+CHOOSING = 0.7
+"""The share of the time in which `auto` must be settled."""
 
 
 class DiagnosisRequest(BaseModel):
@@ -43,7 +46,7 @@ class DiagnosisRequest(BaseModel):
 
 
 def answer(request: DiagnosisRequest) -> dict[str, Any]:
-    """Initialise the job's model and diagnose it.
+    """Initialise the job's model and diagnose it; where its init is `auto`, settle that first.
 
     Raises:
         ValidationError: the spec knows a word or a parameter that does not exist.
@@ -51,18 +54,34 @@ def answer(request: DiagnosisRequest) -> dict[str, Any]:
         AutoencoderError: anything else about it that is wrong.
     """
     began = time.time() if request.asked is None else request.asked
-    experiment = Experiment(
+
+    def left() -> float | None:
+        return None if request.seconds is None else max(0.0, request.seconds - (time.time() - began))
+
+    dataset, seconds = Dataset.open(request.folder), left()
+    settling = Settling(
         Spec.model_validate(request.spec),
-        Dataset.open(request.folder),
+        dataset,
         device=request.device,
         threads=request.threads,
+        earlier=request.earlier.__getitem__,
+        most_rows=request.rows,
+        seconds=None if seconds is None else CHOOSING * seconds,
+    )
+    for _ in settling.run():
+        pass
+    experiment = Experiment(
+        settling.spec,
+        dataset,
+        device=request.device,
         earlier=request.earlier.__getitem__,
         most_rows=request.rows - request.rows // 4,
     )
     for _ in experiment.initialise():
         pass
-    left = None if request.seconds is None else request.seconds - (time.time() - began)
-    return experiment.diagnose(request.rows, seconds=left).to_json()
+    found = experiment.diagnose(request.rows, seconds=left()).to_json()
+    chosen = settling.evidence["auto"]
+    return found if chosen is None else {**found, "auto": chosen}
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from autoencoders.init import Earlier, InitContext, initialize
 from autoencoders.spec import Spec
 from autoencoders.training import Batches, HeldOut, Requests, TrainingState, evaluate, row_errors, train
 from autoencoders.training.aligned import aligned
+from autoencoders.training.pace import SHARES
 
 DIAGNOSED_ROWS = 2_000
 """The most rows that a diagnosis looks at, held-out ones included."""
@@ -55,6 +56,9 @@ class Experiment:
         diagnose: whether `run` looks at the initialised model before the first step; the training is the same
             to the last bit either way.
         most_rows: the most training rows that an initialisation may look at; None for all.
+        budget_seconds: the time that initialisation and training have together. The schedule goes by the
+            share of it that is gone, so that it has come to its end when the training ends (`max_seconds`);
+            such a training repeats no better than time does. Looking at the start is not counted.
 
     Attributes:
         model: the model, whose weights are the best epoch's once `Finished` has been yielded.
@@ -79,6 +83,7 @@ class Experiment:
         clock: Callable[[], float] = time.monotonic,
         diagnose: bool = True,
         most_rows: int | None = None,
+        budget_seconds: float | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -92,6 +97,7 @@ class Experiment:
         self.factors: dict[str, float] = {}
         self._checkpoint_seconds, self._clock = checkpoint_seconds, clock
         self._requests, self._diagnose, self._most_rows = Requests(), diagnose, most_rows
+        self._budget_seconds, self._prior_seconds = budget_seconds, 0.0
 
     @cached_property
     def baselines(self) -> dict[str, float | None]:
@@ -135,7 +141,8 @@ class Experiment:
         Where `seconds` are given and are over, the trial ends early, but takes ten steps in any case.
         """
         deadline = Deadline.after(seconds, self._clock)
-        plan = build.plan(self.spec, self.dataset, self.model, self.factors)
+        steps = None if self._budget_seconds is None else SHARES
+        plan = build.plan(self.spec, self.dataset, self.model, self.factors, steps=steps)
         sample = self._rows_to_look_at(rows)
         return diagnose(self.model, plan, *sample, clock=self._clock, deadline=deadline)
 
@@ -189,7 +196,8 @@ class Experiment:
             if isinstance(event, Initialised):
                 self.factors |= event.detail.get("rates", {})
             yield event
-        if self._clock() - began > self._checkpoint_seconds:
+        self._prior_seconds = self._clock() - began
+        if self._prior_seconds > self._checkpoint_seconds:
             # What took long must not be done again by the next worker.
             self._requests.checkpoint = True
 
@@ -230,17 +238,20 @@ class Experiment:
         batches = Batches(
             self.dataset.training, self.affine, batch_size=plan.batch_size, seed=plan.seed, device=self.device
         )
+        steps = SHARES if self._budget_seconds is not None else plan.epochs * batches.per_epoch
         return train(
             self.model,
             build.objective(spec, self.dataset.facts, self.dataset.moments.statistics),
             build.optimizer(spec, self.model, self.factors),
-            build.schedule(spec, plan.epochs * batches.per_epoch),
+            build.schedule(spec, steps),
             batches,
             held_out=held_out,
             epochs=plan.epochs,
             seed=plan.seed,
             patience=None if plan.early_stopping is None else plan.early_stopping.patience,
             max_seconds=plan.max_seconds,
+            budget_seconds=self._budget_seconds,
+            prior_seconds=self._prior_seconds,
             precision=plan.precision,
             clip_norm=plan.clip_norm,
             checkpoint_seconds=self._checkpoint_seconds,

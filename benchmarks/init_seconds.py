@@ -40,8 +40,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "rbm_stack": {"epochs": 1},
     "stacked_denoising": {"epochs": 1},
 }
-WITHOUT = frozenset({"model"})
-"""Words that need more than a spec and rows."""
+WITHOUT = frozenset({"auto", "model"})
+"""Words that need more than a spec and rows, or become another word."""
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,11 @@ def expect(found: dict[str, Any]) -> Expectation:
     if not trial["survived"]:
         return Expectation("diverges", -math.inf, 0.0, math.inf)
     signal, excess = _signal(found), _excess(found)
-    return Expectation(_word(signal - excess), signal - excess, signal, excess)
+    return Expectation(word_of(signal - excess), signal - excess, signal, excess)
 
 
-def _word(closed: float) -> Outlook:
+def word_of(closed: float) -> Outlook:
+    """The outlook of a job that closes this share of the way from the mean's error to PCA's."""
     if closed < -2.5 * ABOVE:
         return "diverges"
     return "learns" if closed >= HALF else "slow" if closed >= TENTH else "stuck"

@@ -58,6 +58,11 @@ class InitChoice(Choice):
         held = inits[self.name].traits.get("held_bytes")
         return 0 if held is None else int(held(model, layers, rows))
 
+    def passes(self, model: Autoencoder, layers: Sequence[Layer], rows: int) -> float:
+        """How often its pretraining of these layers passes over so many training rows; 0 without one."""
+        passes = inits[self.name].traits.get("passes")
+        return 0.0 if passes is None else float(passes(model, layers, self.parameters(), rows))
+
 
 class Inits(Catalog[Init]):
     """The catalog of inits.
@@ -65,7 +70,9 @@ class Inits(Catalog[Init]):
     Traits of its words: `warning`, what whoever chooses it is told; `architectures`, those that it is meant
     for (all of them, where it says nothing); `refuses(model, layers, parameters)`, the rest of a sentence
     that begins with its name and says why it cannot initialise these layers, or None; `held_bytes(model,
-    layers, rows)`, what it holds of so many rows, if that is much.
+    layers, rows)`, what it holds of so many rows, if that is much; `passes(model, layers, parameters,
+    rows)`, how often its pretraining passes over so many, if it is one; `settled`, whether another init takes
+    its place before anything is built.
     """
 
     def choose(self, value: Any, /, **parameters: Any) -> InitChoice:

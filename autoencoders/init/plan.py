@@ -100,3 +100,15 @@ def assignments(
     for place, choice, owned in plan.places(layers):
         if owned:
             yield place[-1], choice, owned
+
+
+def passes(plan: InitChoice | InitParts, model: Autoencoder, rows: int) -> float:
+    """How often the pretrainings of a plan pass over so many training rows, before the first step."""
+    return sum(choice.passes(model, owned, rows) for _, choice, owned in assignments(plan, model.layers()))
+
+
+def pretrains(plan: InitChoice | InitParts) -> bool:
+    """Whether any word of a plan is a pretraining; `passes` says how long it is."""
+    parts = [plan] if isinstance(plan, InitChoice) else [plan.encoder, plan.code, plan.decoder]
+    single = [] if isinstance(plan, InitChoice) else plan.layers.values()
+    return any("passes" in inits[choice.name].traits for choice in (*parts, *single))

@@ -18,7 +18,7 @@ from autoencoders.events import Event, Initialised, Warned
 from autoencoders.init.context import InitContext
 from autoencoders.init.lift import inits
 from autoencoders.init.rbm import ContrastiveDivergence, Rbm, Units
-from autoencoders.init.storeys import CHUNK, Storey, held_bytes, shuffled, storeys, training_rows
+from autoencoders.init.storeys import CHUNK, Storey, held_bytes, passes, shuffled, storeys, training_rows
 from autoencoders.layers.layer import Layer
 from autoencoders.layers.norms import SpectralNorm
 from autoencoders.models.autoencoder import Autoencoder
@@ -87,6 +87,7 @@ def _refuses(model: Autoencoder, layers: Sequence[Layer], parameters: dict[str, 
     refuses=_refuses,
     looks_at_others=True,
     held_bytes=held_bytes,
+    passes=passes,
 )
 def rbm_stack(
     model: Autoencoder,

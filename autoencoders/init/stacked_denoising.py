@@ -18,7 +18,7 @@ from autoencoders.errors import TrainingDiverged
 from autoencoders.events import Event, Initialised
 from autoencoders.init.context import InitContext
 from autoencoders.init.lift import inits
-from autoencoders.init.storeys import CHUNK, Storey, held_bytes, shuffled, storeys, training_rows
+from autoencoders.init.storeys import CHUNK, Storey, held_bytes, passes, shuffled, storeys, training_rows
 from autoencoders.layers.layer import Layer, TiedLinear
 from autoencoders.models.autoencoder import Autoencoder
 from autoencoders.objective.corruptions import corruptions
@@ -173,6 +173,7 @@ def _learning(storey: Storey, small: _Small) -> list[nn.Parameter]:
     architectures=("dense", "convolutional"),
     looks_at_others=True,
     held_bytes=held_bytes,
+    passes=passes,
 )
 def stacked_denoising(
     model: Autoencoder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,20 @@ def held_bytes(model: Autoencoder, layers: Sequence[Layer], rows: int) -> int:
     return min(ROWS_BYTES, 4 * rows * _width(found)) if found else 0
 
 
+def passes(model: Autoencoder, layers: Sequence[Layer], parameters: dict[str, Any], rows: int) -> float:
+    """How often so many rows are passed over: each storey's `epochs`, of a sample by its share of them."""
+    found = storeys(model, layers)
+    if not found or not rows:
+        return 0.0
+    share = min(1.0, _room(found) / rows)
+    return share * int(parameters["epochs"]) * sum(storey.wanted for storey in found)
+
+
+def _room(found: Sequence[Storey]) -> int:
+    """For how many rows there is room."""
+    return ROWS_BYTES // (4 * _width(found))
+
+
 def _width(found: Sequence[Storey]) -> int:
     return max(storey.up.inputs + storey.up.outputs for storey in found)
 
@@ -68,7 +83,7 @@ def training_rows(found: Sequence[Storey], context: InitContext, *, at_least: in
         NeedsRows: there is no data.
     """
     device = next(found[0].up.module.parameters()).device
-    return context.batch(max(at_least, ROWS_BYTES // (4 * _width(found)))).to(device)
+    return context.batch(max(at_least, _room(found))).to(device)
 
 
 def shuffled(rows: Tensor, batch_size: int, order: torch.Generator) -> Sequence[Tensor]:

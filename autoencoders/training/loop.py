@@ -45,6 +45,8 @@ def train(
     seed: int = 0,
     patience: int | None = None,
     max_seconds: float | None = None,
+    budget_seconds: float | None = None,
+    prior_seconds: float = 0.0,
     precision: Precision = "float32",
     clip_norm: float | None = None,
     checkpoint_seconds: float = 10.0,
@@ -66,6 +68,9 @@ def train(
         seed: of the noise; the order of rows has its own in `batches`.
         patience: end when so many epochs in a row brought no better error.
         max_seconds: end after so much time, resumes counted together.
+        budget_seconds: end after so much time, `prior_seconds` counted too; the schedule, which must be one
+            of `SHARES` steps, goes by the share of it that is gone, and so comes to its end.
+        prior_seconds: what was spent before the first step; a resumed state brings its own.
         precision: that of the products; weights, losses and evaluation are float32 always.
         clip_norm: the greatest norm of the whole gradient.
         checkpoint_seconds: the least time between two checkpoints that nobody asked for.
@@ -89,10 +94,15 @@ def train(
         clip_norm=clip_norm,
         factors=factors,
     )
-    progress = run.begin(resume)
+    progress = run.begin(resume, prior_seconds)
     guard = DivergenceGuard(progress.reference)
     pace = Pace(
-        clock, progress, float(run.epoch_loss), steps=epochs * batches.per_epoch, max_seconds=max_seconds
+        clock,
+        progress,
+        float(run.epoch_loss),
+        steps=epochs * batches.per_epoch,
+        max_seconds=max_seconds,
+        budget_seconds=budget_seconds,
     )
     ended = None
     checkpoint_at = clock() + checkpoint_seconds
@@ -100,7 +110,7 @@ def train(
     while ended is None and (ended := _over(progress, epochs, patience)) is None:
         pace.tick()
         for rows in batches.epoch(progress.epoch, skip=progress.batch):
-            run.take(rows)
+            run.take(rows, pace.place())
             pace.tick()
             if pace.due():
                 yield pace.step(guard, float(run.epoch_loss), rate_of(optimizer))
@@ -168,13 +178,14 @@ class _Run:
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.best: dict[str, Tensor] | None = None
 
-    def begin(self, resume: TrainingState | None) -> Progress:
+    def begin(self, resume: TrainingState | None, prior_seconds: float) -> Progress:
         """Take up a saved state, or look once at the held-out rows before the first step."""
         self.model.train()
         if resume is None:
             start = evaluate(self.model, self.objective, self.held_out)
             finite = start.error if math.isfinite(start.error) else 0.0
             self.progress.reference = max(finite, start.variance, 1e-3 * self.held_out.features)
+            self.progress.prior_seconds = prior_seconds
             return self.progress
         self.progress = Progress(**copied(vars(resume.progress)))
         self.model.load_state_dict(resume.model)
@@ -185,10 +196,10 @@ class _Run:
         self.best = None if resume.best is None else copied(resume.best, self.device)
         return self.progress
 
-    def take(self, rows: Tensor) -> None:
-        """One step on a batch."""
+    def take(self, rows: Tensor, place: int) -> None:
+        """One step on a batch, at the schedule's factor of that place."""
         progress = self.progress
-        set_rate(self.optimizer, self.schedule(progress.step, progress.errors))
+        set_rate(self.optimizer, self.schedule(place, progress.errors))
         pair = self.objective.draw(rows, self.noise)
         drawn = self.noise.get_state()
 

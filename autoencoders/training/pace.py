@@ -9,6 +9,8 @@ from autoencoders.training.state import Progress
 from autoencoders.training.stopping import DivergenceGuard
 
 SECONDS_BETWEEN_STEP_EVENTS = 0.5
+SHARES = 10_000
+"""In how many steps a schedule is walked through where time is the budget."""
 
 
 class Pace:
@@ -20,6 +22,8 @@ class Pace:
         epoch_loss: the objective summed over the epoch's rows so far.
         steps: of the whole training.
         max_seconds: after which it is over.
+        budget_seconds: after which it is over likewise, with what was spent before the first step; the
+            schedule goes by the share of it that is gone.
     """
 
     def __init__(
@@ -30,7 +34,9 @@ class Pace:
         *,
         steps: int,
         max_seconds: float | None,
+        budget_seconds: float | None = None,
     ) -> None:
+        self._budget = budget_seconds
         self._clock, self._progress, self._steps, self._max_seconds = clock, progress, steps, max_seconds
         self._began = self._ticked = self._last = clock()
         self._first_step = progress.step
@@ -49,8 +55,36 @@ class Pace:
         return self._ticked - self._last >= SECONDS_BETWEEN_STEP_EVENTS
 
     def out_of_time(self) -> bool:
-        """Whether `max_seconds` have passed."""
-        return self._max_seconds is not None and self._progress.seconds >= self._max_seconds
+        """Whether `max_seconds` have passed, or the budget."""
+        left = self._time_left()
+        return left is not None and left <= 0.0
+
+    def place(self) -> int:
+        """The step of the schedule that is next: the training's own, or by the share of its time."""
+        return self._progress.step if self._budget is None else min(SHARES, int(self._share() * SHARES))
+
+    def _share(self) -> float:
+        """How much of the budget is gone, at most 1."""
+        assert self._budget is not None, "asked only where there is one"
+        return min(1.0, (self._progress.seconds + self._progress.prior_seconds) / self._budget)
+
+    def _time_left(self) -> float | None:
+        left = []
+        if self._max_seconds is not None:
+            left.append(self._max_seconds - self._progress.seconds)
+        if self._budget is not None:
+            left.append(self._budget - self._progress.seconds - self._progress.prior_seconds)
+        return min(left, default=None)
+
+    def _expected_steps(self) -> int:
+        """Those of the whole training; by time, as many as it will be at this speed."""
+        if self._budget is None:
+            return self._steps
+        prior = self._progress.prior_seconds
+        return max(
+            self._progress.step,
+            round(self._progress.step * (self._budget - prior) / max(self._progress.seconds, 1e-9)),
+        )
 
     def step(self, guard: DivergenceGuard, epoch_loss: float, learning_rate: float) -> Step:
         """The event; `epoch_loss`, the epoch's sum so far, is the one figure read from the device.
@@ -65,7 +99,7 @@ class Pace:
         event = Step(
             epoch=progress.epoch,
             step=progress.step,
-            steps=self._steps,
+            steps=self._expected_steps(),
             loss=(epoch_loss - self._marked_loss) / max(rows, 1),
             learning_rate=learning_rate,
             rows_per_second=(progress.rows - self._rows) / max(self._ticked - self._last, 1e-9),
@@ -79,7 +113,6 @@ class Pace:
         taken = self._progress.step - self._first_step
         if taken == 0:
             return None
-        left = (self._steps - self._progress.step) * (self._ticked - self._began) / taken
-        if self._max_seconds is None:
-            return left
-        return min(left, max(0.0, self._max_seconds - self._progress.seconds))
+        by_steps = (self._steps - self._progress.step) * (self._ticked - self._began) / taken
+        by_time = self._time_left()
+        return by_steps if by_time is None else min(by_steps, max(0.0, by_time))

@@ -39,6 +39,7 @@ class Progress:
         batch: steps taken in the epoch under way.
         step: steps taken in all, and `rows` the rows in them.
         seconds: time spent so far, over all resumes.
+        prior_seconds: time spent before the first step, which counts where time is the budget.
         reference: what a training that failed is told by; see `DivergenceGuard`.
         errors: the held-out error after each finished epoch.
         best_error: the least of them, and `best_loss` the held-out loss with it.
@@ -52,6 +53,7 @@ class Progress:
     step: int = 0
     rows: int = 0
     seconds: float = 0.0
+    prior_seconds: float = 0.0
     reference: float = math.inf
     errors: list[float] = field(default_factory=list)
     best_error: float = math.inf

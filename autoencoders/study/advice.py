@@ -1,0 +1,127 @@
+"""What to use, in two sentences and as a job ready to submit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoencoders.study.ranking import stuck
+from autoencoders.study.standings import Standing
+from autoencoders.study.wording import words
+
+LISTED = 3
+
+
+def recommended(best: Standing, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a job that trains the best cell as its best seed was; `best` has a finite error."""
+    outcome = best.best
+    assert outcome is not None, "the best cell has a finite error"
+    body = copy.deepcopy(best.job)
+    body["training"]["seed"] = outcome["seed"]
+    if outcome.get("chosen") is not None:
+        body["init"] = outcome["chosen"]
+    if outcome.get("learning_rate") is not None:
+        body["optimizer"]["learning_rate"] = outcome["learning_rate"]
+    if "seconds" in plan["budget"]:
+        reached = max((mark["epoch"] for mark in outcome["curve"]), default=0)
+        body["training"]["epochs"] = max(1, reached)
+    return body
+
+
+def advice(
+    ranked: Sequence[Standing],
+    ties: Mapping[int, Sequence[int]],
+    intervals: Mapping[int, tuple[float, float]],
+    *,
+    complete: bool,
+    floor: float | None,
+) -> str:
+    """Two sentences: what to use, and how much hangs on it."""
+    best = ranked[0]
+    if not best.finite:
+        return (
+            "No cell has a result to recommend. The ranking says why: try a smaller learning rate first."
+            if complete
+            else "No training has shown an error yet. Come back when the first epochs are over."
+        )
+    return f"{_what(best, ranked, ties, intervals, complete)} {_how_much(ranked, ties, complete, floor)}"
+
+
+def _what(
+    best: Standing,
+    ranked: Sequence[Standing],
+    ties: Mapping[int, Sequence[int]],
+    intervals: Mapping[int, tuple[float, float]],
+    complete: bool,
+) -> str:
+    error = best.shown
+    shown = f"{error:.4g}"
+    if best.place in intervals:
+        low, high = intervals[best.place]
+        shown += f" ({low:.4g} to {high:.4g} over {len(best.errors)} seeds)"
+    begin = "Use" if complete else "So far best is"
+    said = f"{begin} {words(best.cell)}: its held-out error is {shown}{_beside(best, error)}"
+    equals = [standing for standing in ranked if standing.place in ties.get(best.place, ())]
+    if equals:
+        names = " and ".join(words(standing.cell) for standing in equals[:LISTED])
+        rest = f" and {len(equals) - LISTED} more" if len(equals) > LISTED else ""
+        said += f"; {names}{rest} {'is' if len(equals) == 1 else 'are'} tied with it"
+    return said + "."
+
+
+def _beside(best: Standing, error: float) -> str:
+    pca, mean = best.baselines.get("pca"), best.baselines.get("mean")
+    known = [
+        (f"{value:.4g} for {name}") for name, value in (("PCA", pca), ("the mean", mean)) if value is not None
+    ]
+    return f", beside {' and '.join(known)}" if known and math.isfinite(error) else ""
+
+
+def _how_much(
+    ranked: Sequence[Standing], ties: Mapping[int, Sequence[int]], complete: bool, floor: float | None
+) -> str:
+    if not complete:
+        over = sum(standing.over for standing in ranked)
+        return f"The study still runs: {over} of {len(ranked)} cells are over, and this may change."
+    flat = [standing for standing in ranked if stuck(standing, floor) is not None]
+    lost = [standing for standing in ranked if standing.failed]
+    if flat or lost:
+        groups = ((flat, "had not left the plateau when they ended"), (lost, "had trainings that failed"))
+        parts = [f"{len(some)} of {len(ranked)} cells {did} ({_few(some)})" for some, did in groups if some]
+        return f"The choice matters on these rows: {' and '.join(parts)}."
+    if len(ranked) == 1:
+        return "There was one cell, so that nothing is known of others."
+    if len(ties.get(ranked[0].place, ())) == len(ranked) - 1:
+        return "What was varied hardly matters on these rows: all cells are tied."
+    return _spread(ranked)
+
+
+def _few(group: Sequence[Standing]) -> str:
+    return "; ".join([*(words(one.cell) for one in group[-LISTED:]), *(["…"] if len(group) > LISTED else [])])
+
+
+def _spread(ranked: Sequence[Standing]) -> str:
+    last = ranked[-1]
+    ratio = last.shown / max(ranked[0].shown, 1e-300)
+    stopped = ", stopped early," if last.raced_out else ""
+    axis = _heaviest(ranked)
+    matters = f", and most hangs on {axis}" if axis is not None else ""
+    return f"The last cell, {words(last.cell)},{stopped} has {ratio:.3g} times its error{matters}."
+
+
+def _heaviest(ranked: Sequence[Standing]) -> str | None:
+    """The path whose choice alone changes the error by the largest factor, on average over all else."""
+    paths = list(ranked[0].cell)
+    if len(paths) < 2:
+        return None
+    return max(paths, key=lambda path: _effect(ranked, path))
+
+
+def _effect(ranked: Sequence[Standing], path: str) -> float:
+    groups: dict[str, list[float]] = {}
+    for standing in ranked:
+        rest = repr([(key, value) for key, value in standing.cell.items() if key != path])
+        groups.setdefault(rest, []).append(math.log(max(standing.shown, 1e-300)))
+    return math.fsum(max(logs) - min(logs) for logs in groups.values()) / len(groups)

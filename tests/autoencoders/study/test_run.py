@@ -1,0 +1,123 @@
+"""A study in one process: races stop losers, the winner trains as if alone, and settled choices are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autoencoders import Study
+from autoencoders.data import Dataset
+from autoencoders.events import Epoch, Initialised
+from autoencoders.experiment import Experiment
+from autoencoders.spec import Spec
+from tests.autoencoders.study.cells import BASE, dataset
+from tests.autoencoders.tiny import Clock
+
+QUICK: dict[str, Any] = {**BASE, "optimizer": {"name": "adam", "learning_rate": 0.01}}
+STARTS = {"init": ["zeros", "he_normal", "pca_greedy", "lsuv", {"name": "normal", "std": 0.01}]}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return dataset(tmp_path_factory.mktemp("study") / "dataset", 120)
+
+
+def finished(rows: Dataset, **request: Any) -> tuple[Study, dict[str, Any], int]:
+    """The study after its run, its report, and how many epochs it trained."""
+    study = Study(QUICK, rows, **request)
+    epochs = sum(isinstance(told.event, Epoch) for told in study.run())
+    return study, study.report(), epochs
+
+
+def test_a_race_finds_the_grid_s_winner_for_less_and_trains_it_as_if_alone(rows: Dataset) -> None:
+    _, whole, all_epochs = finished(rows, grid=STARTS)
+    study, raced, epochs = finished(rows, grid=STARTS, racing=True)
+    assert all_epochs == 9 * 5
+    assert epochs == 5 * 3 + 2 * 6
+    assert (raced["best"]["cell"], raced["best"]["error"]) == (whole["best"]["cell"], whole["best"]["error"])
+    assert raced["ranking"][0]["errors"] == whole["ranking"][0]["errors"]
+    assert sum(line["raced_out"] for line in raced["ranking"]) == 3
+
+    body = raced["recommended"]
+    spec = Spec.model_validate({key: value for key, value in body.items() if key in Spec.model_fields})
+    alone = [event for event in Experiment(spec, rows, diagnose=False).run() if isinstance(event, Epoch)]
+    assert min(event.error for event in alone) == min(raced["ranking"][0]["errors"])
+    assert len(study.outcomes) == 5
+
+
+def test_a_pretrained_cell_waits_and_ends_within_its_budget(rows: Dataset) -> None:
+    sigmoid = {**QUICK["architecture"], "activation": "sigmoid"}
+    starts = ["lsuv", "pca", "he_normal", {"name": "rbm_stack", "epochs": 1}, "orthogonal"]
+    base = {**QUICK, "architecture": sigmoid}
+    study = Study(base, rows, grid={"init": starts}, racing=True, clock=Clock(0.01))
+    told = [one.event for one in study.run() if one.cell == 3]
+    whole = max(event.seconds for event in told if isinstance(event, Initialised))
+    assert study.outcomes[3]["init_seconds"] == whole, "an epoch of a pretraining is part of the whole"
+    line = next(line for line in study.report()["ranking"] if "rbm_stack" in line["name"])
+    assert line["pretraining"] == 3.0
+    assert line["epochs"] in (4.0, 9.0), "three passes and one epoch to the first rung, or the whole budget"
+
+
+def test_a_training_that_diverges_fails_its_cell_and_not_the_study(rows: Dataset) -> None:
+    rates = {"optimizer.learning_rate": [0.01, 1e6]}
+    study = Study({**QUICK, "optimizer": "sgd"}, rows, grid=rates, budget={"epochs": 2})
+    for _ in study.run():
+        pass
+    made = study.report()
+    assert [line["failed"] for line in made["ranking"]] == [0, 1]
+    assert made["ranking"][1]["outlook"] == "diverges"
+    assert "diverged" in made["ranking"][1]["cause"]
+
+
+def test_its_report_can_be_read_before_the_end(rows: Dataset) -> None:
+    study = Study(QUICK, rows, grid=STARTS)
+    assert study.report()["best"] is None
+    for told in study.run():
+        if isinstance(told.event, Epoch) and told.cell == 1:
+            break
+    made = study.report()
+    assert not made["complete"]
+    assert made["best"]["error"] > 0
+
+
+def test_what_is_settled_before_a_training_is_told_with_its_outcome(rows: Dataset) -> None:
+    study = Study(QUICK, rows, grid={"init": ["lsuv", "pca"]}, budget={"epochs": 2}, learning_rate="trial")
+    for _ in study.run():
+        pass
+    made = study.report()
+    best = made["ranking"][0]
+    assert best["learning_rate"] is not None
+    assert made["recommended"]["optimizer"]["learning_rate"] == best["learning_rate"]
+
+
+def test_an_init_that_stands_for_others_is_told_by_what_it_chose(rows: Dataset) -> None:
+    study = Study({**QUICK, "init": "auto"}, rows, grid={"training.batch_size": [32]}, budget={"epochs": 2})
+    for _ in study.run():
+        pass
+    made = study.report()
+    (chosen,) = made["ranking"][0]["chosen"]
+    assert chosen["name"] != "auto"
+    assert made["recommended"]["init"] == chosen
+
+
+def test_a_budget_of_seconds_is_spent_and_no_more(tmp_path: Path) -> None:
+    rows = dataset(tmp_path / "dataset", 120)
+    study = Study(
+        {**QUICK, "training": {"batch_size": 32, "early_stopping": None}},
+        rows,
+        grid={"init": ["lsuv", "he_normal"]},
+        budget={"seconds": 2.0},
+        clock=Clock(0.01),
+    )
+    for _ in study.run():
+        pass
+    made = study.report()
+    for outcome in study.outcomes:
+        assert outcome["ended"] == "max_seconds"
+        spent = outcome["seconds"] + outcome["init_seconds"]
+        assert spent == pytest.approx(2.0, abs=0.1)
+    assert made["recommended"]["training"]["epochs"] < 1000
+    assert torch.isfinite(torch.tensor(made["best"]["error"]))
