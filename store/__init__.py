@@ -29,7 +29,8 @@ from store.pages import Page
 from store.queue import DEVICES, WAKE, Queue, make_celery
 from store.settings import StoreSettings, socket_path
 from store.store import Store
-from store.tables import DatasetRow, EventRow, JobRow, Json, KeyRow, ModelRow, WorkerRow
+from store.studies import Studies
+from store.tables import DatasetRow, EventRow, JobRow, Json, KeyRow, ModelRow, StudyRow, WorkerRow
 from store.workers import WorkerFacts, Workers
 
 __all__ = [
@@ -68,6 +69,8 @@ __all__ = [
     "StoreError",
     "StoreSettings",
     "Stored",
+    "Studies",
+    "StudyRow",
     "Unavailable",
     "WorkerFacts",
     "WorkerRow",

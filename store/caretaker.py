@@ -7,6 +7,7 @@ logged and tried again.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -19,12 +20,14 @@ from sqlalchemy.orm import Session
 
 from store import files, ids, logs
 from store.database import now
+from store.errors import NotFound
 from store.idempotency import Idempotency
 from store.jobs import Jobs
 from store.lifecycle import JobState
 from store.queue import DEVICES
 from store.removals import Removals
 from store.store import Store
+from store.studies import Studies
 from store.tables import DatasetRow, JobRow, ModelRow
 from store.workers import Workers
 
@@ -59,8 +62,8 @@ class Caretaker:
             self._thread = None
 
     def look(self) -> None:
-        """The urgent round: lost workers, lost hints, files whose row was removed."""
-        for duty in (self.reap, self.hint, self.remove_files):
+        """The urgent round: lost workers, studies that wait for nobody, lost hints, files without a row."""
+        for duty in (self.reap, self.advance_studies, self.hint, self.remove_files):
             self._try(duty)
 
     def sweep(self) -> None:
@@ -77,6 +80,14 @@ class Caretaker:
             jobs = Jobs(session).reap()
         for job in jobs:
             log.warning("worker lost", job_id=job.id, lost=job.lost, state=job.state.value)
+
+    def advance_studies(self) -> None:
+        """Move on the studies whose rows say less than those of their jobs."""
+        with self.store.session() as session:
+            stalled = Studies(session).stalled()
+        for study in stalled:
+            with contextlib.suppress(NotFound), self.store.transaction() as session:
+                Studies(session).advance(study)
 
     def hint(self) -> None:
         """Send a hint for queued jobs that have waited too long for one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +119,15 @@ def insert_missing(session: Session, table: type[DeclarativeBase], values: Mappi
     first_column = next(iter(table.__table__.primary_key))
     inserted = insert(table).values(**values).on_conflict_do_nothing().returning(first_column)
     return session.execute(inserted).first() is not None
+
+
+def insert_all_missing(
+    session: Session, table: type[DeclarativeBase], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Insert rows, but for those whose key is there already."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    if rows:
+        session.execute(insert(table).on_conflict_do_nothing(), [dict(row) for row in rows])
 
 
 @contextmanager

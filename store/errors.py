@@ -3,7 +3,7 @@
 StoreError
 ├── NotFound           no such row; says of which kind
 ├── Conflict           the row exists, is in use, or was asked for differently before
-├── IllegalMove        a job cannot go from this state to that one
+├── IllegalMove        a job or study cannot go from this state to that one
 ├── Fenced             the job is no longer this worker's: stop, write nothing more
 ├── BadName            a name, label or key that may not be used as one
 ├── BadCursor          the `after` of a page that no page ever answered
@@ -33,10 +33,10 @@ class Conflict(StoreError):
 
 
 class IllegalMove(StoreError):
-    """A job cannot go from this state to that one."""
+    """A job or study cannot go from this state to that one."""
 
-    def __init__(self, source: str, target: str, *, detail: str | None = None) -> None:
-        super().__init__(detail or f"a {source} job cannot become {target}")
+    def __init__(self, source: str, target: str, *, kind: str = "job", detail: str | None = None) -> None:
+        super().__init__(detail or f"a {source} {kind} cannot become {target}")
         self.source, self.target = source, target
 
 

@@ -32,6 +32,18 @@ class EventLog:
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    def begin(self, jobs: Sequence[JobRow], event: tuple[str, Mapping[str, object]]) -> None:
+        """Add new rows, each with this as its first event."""
+        for job in jobs:
+            job.events = 1
+        self.session.add_all(jobs)
+        self.session.flush()
+        moment, (kind, data) = now(self.session), event
+        firsts = [
+            {"job_id": job.id, "number": 1, "type": kind, "data": dict(data), "at": moment} for job in jobs
+        ]
+        self.session.execute(insert(EventRow), firsts)
+
     def append(self, job: JobRow, events: Sequence[tuple[str, Mapping[str, object]]]) -> int:
         """Write events after the last one, and answer the last one's number.
 
@@ -63,6 +75,26 @@ class EventLog:
                 ],
             )
         return last
+
+    def append_all(self, events: Sequence[tuple[JobRow, Sequence[tuple[str, Mapping[str, object]]]]]) -> None:
+        """Write events of many jobs at once, whose rows are held and were read under their locks."""
+        moment = now(self.session)
+        lines = []
+        for job, told in events:
+            for kind, data in told:
+                job.events += 1
+                lines.append(
+                    {
+                        "job_id": job.id,
+                        "number": job.events,
+                        "type": kind,
+                        "data": dict(data),
+                        "at": moment,
+                    }
+                )
+        self.session.flush()
+        if lines:
+            self.session.execute(insert(EventRow), lines)
 
     def read(self, job_id: str, after: int = 0, limit: int = 1000) -> list[EventRow]:
         """The events of one job after a number, in order."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import and_, delete, false, func, or_, select
 
-from store import ids, pages
+from store import ids, moves, pages
 from store import labels as label_rows
 from store.database import now
 from store.errors import Conflict, IllegalMove, NotFound
@@ -50,9 +50,6 @@ class Jobs(Leases):
         """
         if model is not None:
             ids.check_name("model's name", model, reserved=RESERVED_NAMES)
-        self._need_dataset(dataset_id)
-        for source in sorted(needed(spec)):
-            Models(self.session).hold(source)
         moment = now(self.session)
         progress: dict[str, object] = {"epoch": 0, "step": 0}
         if epochs is not None:
@@ -67,7 +64,7 @@ class Jobs(Leases):
             dataset_name=dataset_name,
             model=model,
             model_version=model_version,
-            labels=label_rows.check(labels),
+            labels=dict(labels),
             spec=dict(spec),
             device=device,
             priority=priority,
@@ -81,11 +78,23 @@ class Jobs(Leases):
             created_at=moment,
             updated_at=moment,
         )
-        self.session.add(job)
-        self.session.flush()
-        label_rows.write(self.session, job.id, labels)
-        EventLog(self.session).append(job, [("state", {"state": JobState.QUEUED.value})])
+        self.enqueue([job])
         return job
+
+    def enqueue(self, jobs: Sequence[JobRow]) -> None:
+        """Put new rows on the queue, each with its first event.
+
+        `NotFound` where a dataset, or a model that one of them needs, is gone.
+        """
+        for dataset in sorted({job.dataset_id for job in jobs}):
+            self._need_dataset(dataset)
+        for source in sorted({source for job in jobs for source in needed(job.spec)}):
+            Models(self.session).hold(source)
+        for job in jobs:
+            job.labels = label_rows.check(job.labels)
+        EventLog(self.session).begin(jobs, ("state", {"state": JobState.QUEUED.value}))
+        for job in jobs:
+            label_rows.write(self.session, job.id, job.labels)
 
     def get(self, job_id: str) -> JobRow:
         """The job, or `NotFound`."""
@@ -102,10 +111,13 @@ class Jobs(Leases):
         state: JobState | str | None = None,
         dataset: str | None = None,
         model: str | None = None,
+        study: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Page[JobRow]:
         """Jobs, newest first; a dataset is given by id or by name."""
         rows = select(JobRow)
+        if study is not None:
+            rows = rows.where(JobRow.study_id == study if ids.is_id(study, "study") else false())
         if state is not None:
             rows = rows.where(JobRow.state == JobState(state))
         if dataset is not None:
@@ -142,7 +154,12 @@ class Jobs(Leases):
             select(func.count())
             .select_from(JobRow)
             .outerjoin(running, JobRow.owner.is_not_distinct_from(running.c.owner))
-            .where(JobRow.state == JobState.QUEUED, JobRow.device == job.device, ahead)
+            .where(
+                JobRow.state == JobState.QUEUED,
+                JobRow.held == false(),
+                JobRow.device == job.device,
+                ahead,
+            )
         )
         return self.session.execute(before).scalar_one() + 1
 
@@ -153,13 +170,20 @@ class Jobs(Leases):
 
     def cancel(self, job_id: str) -> JobRow:
         """End a job and publish nothing: a queued one now, a running one once its worker has ended it."""
+        study = self.hold_study(job_id)
         job = self._found(job_id)
-        if job.state is JobState.RUNNING:
-            self._ask(job, "cancel")
-        else:
-            check_move(job.state, JobState.CANCELLED)
-            self._end(job, JobState.CANCELLED)
+        self.end_or_ask([job])
+        self._settle(study)
         return job
+
+    def end_or_ask(self, jobs: Sequence[JobRow]) -> None:
+        """Cancel held jobs: end those that wait, ask the workers of those that run."""
+        for job in jobs:
+            if job.state is JobState.RUNNING:
+                self._ask(job, "cancel")
+        moves.end(
+            self.session, [job for job in jobs if job.state is not JobState.RUNNING], JobState.CANCELLED
+        )
 
     def stop(self, job_id: str) -> JobRow:
         """Ask a running job to end after this step and publish its best weights."""
@@ -177,36 +201,53 @@ class Jobs(Leases):
     def resume(self, job_id: str) -> JobRow:
         """Put a failed or cancelled job back on the queue, to go on from its last checkpoint."""
         job = self._found(job_id)
+        if job.study_id is not None:
+            raise Conflict(f"{job_id} belongs to {job.study_id}, whose trainings go together: resume that")
         if job.state is JobState.RUNNING:  # the table lets it go back to the queue, but not by a client
             raise IllegalMove(job.state.value, JobState.QUEUED.value, detail="a running job needs no resume")
         check_move(job.state, JobState.QUEUED)
-        try:
-            self._need_dataset(job.dataset_id)
-        except NotFound as problem:
-            raise Conflict(f"{job_id} cannot go on: its dataset {job.dataset_name} was removed") from problem
+        self.need_dataset_of(job_id, job.dataset_id, job.dataset_name)
         if job.kind == "embed":  # a training has the weights that it began with in its checkpoints
             self._need_models(job)
-        job.ended = job.problem = job.finished_at = job.asked = job.swept_at = None
-        job.lost = 0
-        self._requeue(job)
+        self.reopen([job])
         return job
+
+    def reopen(self, jobs: Sequence[JobRow]) -> None:
+        """Put held jobs that have ended back on the queue; a paused one waits on at its rung."""
+        for job in jobs:
+            job.ended = job.problem = job.finished_at = job.asked = job.swept_at = None
+            job.lost = 0
+        moves.requeue(self.session, jobs)
 
     def remove(self, job_id: str) -> JobRow:
         """Remove a job that is over, with its events and, soon, its files; its model stays."""
         job = self._found(job_id)
+        if job.study_id is not None:
+            raise Conflict(f"{job_id} is part of {job.study_id}: remove that")
         if not job.is_over:
             raise Conflict(f"{job_id} is {job.state}: cancel it before it is removed")
-        label_rows.remove(self.session, job_id)
-        self.session.execute(delete(EventRow).where(EventRow.job_id == job_id))
-        self.session.delete(job)
-        Removals(self.session).ask(f"jobs/{job_id}")
+        self.forget([job])
         return job
+
+    def forget(self, jobs: Sequence[JobRow]) -> None:
+        """Remove the rows of jobs that are over, with their events and, soon, their files."""
+        for job in jobs:
+            label_rows.remove(self.session, job.id)
+            self.session.execute(delete(EventRow).where(EventRow.job_id == job.id))
+            self.session.delete(job)
+        Removals(self.session).ask_all([f"jobs/{job.id}" for job in jobs])
+
+    def need_dataset_of(self, subject: str, dataset_id: str, dataset_name: str) -> None:
+        """Hold the dataset of what is to go on, or `Conflict`."""
+        try:
+            self._need_dataset(dataset_id)
+        except NotFound as problem:
+            raise Conflict(f"{subject} cannot go on: its dataset {dataset_name} was removed") from problem
 
     def _ask(self, job: JobRow, what: str) -> None:
         if job.asked != what:
             job.asked = what
-            job.revision += 1
-            job.updated_at = now(self.session)
+            moves.touch(job, now(self.session))
 
     def _need_models(self, job: JobRow) -> None:
         for reference in sorted(needed(job.spec)):

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, false, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from store import ids
+from store import ids, moves
 from store.database import now
 from store.errors import Fenced, NotFound
 from store.events import EventLog
-from store.lifecycle import JobState, check_move
-from store.tables import JobRow, Json
+from store.lifecycle import JobState
+from store.rounds import Rounds
+from store.tables import JobRow, Json, StudyRow
 
 LOST_WORKERS_LIMIT = 3
 _NEVER_BACKWARDS = ("step", "epoch", "rows")
@@ -45,7 +46,7 @@ class Leases:
         best = (
             select(waiting.id)
             .outerjoin(running, waiting.owner.is_not_distinct_from(running.c.owner))
-            .where(waiting.state == JobState.QUEUED, waiting.device.in_(devices))
+            .where(waiting.state == JobState.QUEUED, waiting.held == false(), waiting.device.in_(devices))
             .order_by(
                 waiting.priority.desc(), func.coalesce(running.c.jobs, 0), waiting.created_at, waiting.id
             )
@@ -71,8 +72,10 @@ class Leases:
         ).scalar_one_or_none()
         if claimed is None:
             return None
-        job = self._locked(JobRow.id == claimed)
+        job = moves.locked(self.session, JobRow.id == claimed)
         assert job is not None
+        if job.study_id is not None:
+            Rounds(self.session).begin(job.study_id)
         facts = {"state": JobState.RUNNING.value, "attempt": job.attempts, "worker": worker}
         EventLog(self.session).append(job, [("state", facts)])
         return job
@@ -113,7 +116,7 @@ class Leases:
         if baselines is not None:
             job.baselines = dict(baselines)
         if self.session.is_modified(job):
-            _touch(job, now(self.session))
+            moves.touch(job, now(self.session))
         return EventLog(self.session).append(job, events) if events else job.events
 
     def finish(
@@ -126,26 +129,59 @@ class Leases:
         problem: Mapping[str, object] | None = None,
         metrics: Mapping[str, object] | None = None,
         model_version: int | None = None,
+        manifest: Mapping[str, object] | None = None,
     ) -> JobRow:
-        """End a job as succeeded, failed or cancelled, with its last two events: `state` and `done`."""
+        """End a job as succeeded, failed or cancelled, with its last two events: `state` and `done`.
+
+        `manifest` is that of a model whose files are there and which its study's end may register.
+        """
+        study = self.hold_study(job_id)
         job = self._held(job_id, token)
         if metrics is not None:
             job.metrics = {**job.metrics, **metrics}
         job.ended = ended
         if model_version is not None:
             job.model_version = model_version
-        self._end(job, JobState(state), problem=problem)
+        if manifest is not None:
+            job.manifest = dict(manifest)
+        moves.end(self.session, [job], JobState(state), problem=problem)
+        self._settle(study)
+        return job
+
+    def pause(self, job_id: str, token: int, *, metrics: Mapping[str, object] | None = None) -> JobRow:
+        """Have a job of a study wait for the others at its rung, with a checkpoint to go on from.
+
+        The last one to come has the rung decided.
+        """
+        study = self.hold_study(job_id)
+        job = self._held(job_id, token)
+        if study is None or job.study_place is None:
+            raise ValueError(f"{job_id} belongs to no study and has nothing to wait for")
+        if metrics is not None:
+            job.metrics = {**job.metrics, **metrics}
+        if job.asked == "cancel":
+            moves.end(self.session, [job], JobState.CANCELLED)
+        else:
+            job.held = True
+            moves.requeue(self.session, [job], f"waits for the others at rung {job.study_place['rung']}")
+        self._settle(study)
         return job
 
     def give_back(self, job_id: str, token: int) -> JobRow:
         """Return a job to the queue because this worker goes away in order: that counts as no attempt."""
+        study = self.hold_study(job_id)
         job = self._held(job_id, token)
         if job.asked == "cancel":
-            self._end(job, JobState.CANCELLED)
+            moves.end(self.session, [job], JobState.CANCELLED)
         else:
             job.attempts -= 1
-            self._requeue(job, "its worker was stopped in order")
+            moves.requeue(self.session, [job], "its worker was stopped in order")
+        self._settle(study)
         return job
+
+    def hold_study(self, job_id: str) -> StudyRow | None:
+        """Hold the study that a job belongs to, if any: before the job's own row, where it is to end."""
+        return Rounds(self.session).hold_of(job_id)
 
     def any_expired(self) -> bool:
         """Whether `reap` would find something: a look that takes no lock."""
@@ -154,9 +190,11 @@ class Leases:
 
     def reap(self) -> list[JobRow]:
         """Take jobs from workers that stopped beating: back to the queue, or failed after the third."""
+        expired = _expired(now(self.session))
+        studies = Rounds(self.session).hold_all(*expired)
         jobs = self.session.scalars(
             select(JobRow)
-            .where(*_expired(now(self.session)))
+            .where(*expired, or_(JobRow.study_id.is_(None), JobRow.study_id.in_(studies)))
             .order_by(JobRow.lease_until)
             .limit(100)
             .with_for_update(skip_locked=True)
@@ -165,11 +203,13 @@ class Leases:
         for job in jobs:
             job.lost += 1
             if job.asked == "cancel":
-                self._end(job, JobState.CANCELLED)
+                moves.end(self.session, [job], JobState.CANCELLED)
             elif job.lost >= LOST_WORKERS_LIMIT:
-                self._end(job, JobState.FAILED, problem=_worker_lost(job))
+                moves.end(self.session, [job], JobState.FAILED, problem=_worker_lost(job))
             else:
-                self._requeue(job, f"worker {job.worker} was lost")
+                moves.requeue(self.session, [job], f"worker {job.worker} was lost")
+        for study in studies.values():
+            self._settle(study)
         return list(jobs)
 
     def any_overdue(self, hint_seconds: float) -> bool:
@@ -180,10 +220,12 @@ class Leases:
     def overdue(self, hint_seconds: float) -> list[str]:
         """The devices of queued jobs whose hint is so old or was never sent, one a job; marks them hinted."""
         moment = now(self.session)
+        # Rows that somebody holds are left out: held one by one here, they could be waited for in a circle.
+        free = select(JobRow.id).where(*_overdue(moment, hint_seconds)).with_for_update(skip_locked=True)
         return list(
             self.session.scalars(
                 update(JobRow)
-                .where(*_overdue(moment, hint_seconds))
+                .where(JobRow.id.in_(free))
                 .values(hinted_at=moment)
                 .returning(JobRow.device)
                 .execution_options(synchronize_session=False)
@@ -191,44 +233,20 @@ class Leases:
         )
 
     def _held(self, job_id: str, token: int) -> JobRow:
-        job = self._locked(*_held(job_id, token))
+        job = moves.locked(self.session, *_held(job_id, token))
         if job is None:
             raise Fenced(job_id, token)
         return job
 
     def _found(self, job_id: str) -> JobRow:
-        job = self._locked(JobRow.id == job_id) if ids.is_id(job_id, "job") else None
+        job = moves.locked(self.session, JobRow.id == job_id) if ids.is_id(job_id, "job") else None
         if job is None:
             raise NotFound("job", job_id)
         return job
 
-    def _locked(self, *conditions: ColumnElement[bool]) -> JobRow | None:
-        """The row as it is now, held until the transaction ends (on SQLite the whole database is)."""
-        return self.session.scalars(
-            select(JobRow)
-            .where(*conditions)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        ).one_or_none()
-
-    def _requeue(self, job: JobRow, reason: str | None = None) -> None:
-        job.lease_until = job.worker = job.hinted_at = None
-        self._move(job, JobState.QUEUED, {} if reason is None else {"reason": reason})
-
-    def _end(self, job: JobRow, state: JobState, *, problem: Mapping[str, object] | None = None) -> None:
-        job.problem = None if problem is None else dict(problem)
-        job.lease_until = job.asked = None
-        job.finished_at = now(self.session)
-        self._move(job, state)
-        model = None if job.model_version is None else {"name": job.model, "version": job.model_version}
-        facts = {"state": state.value, "ended": job.ended, "problem": job.problem, "model": model}
-        EventLog(self.session).append(job, [("done", facts)])
-
-    def _move(self, job: JobRow, state: JobState, facts: Mapping[str, object] | None = None) -> None:
-        check_move(job.state, state)
-        job.state = state
-        _touch(job, now(self.session))
-        EventLog(self.session).append(job, [("state", {"state": state.value, **(facts or {})})])
+    def _settle(self, study: StudyRow | None) -> None:
+        if study is not None:
+            Rounds(self.session).settle(study)
 
 
 def _held(job_id: str, token: int) -> tuple[ColumnElement[bool], ...]:
@@ -241,12 +259,7 @@ def _expired(moment: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _overdue(moment: datetime, hint_seconds: float) -> tuple[ColumnElement[bool], ...]:
     stale = JobRow.hinted_at < moment - timedelta(seconds=hint_seconds)
-    return JobRow.state == JobState.QUEUED, or_(JobRow.hinted_at.is_(None), stale)
-
-
-def _touch(job: JobRow, moment: datetime) -> None:
-    job.revision += 1
-    job.updated_at = moment
+    return JobRow.state == JobState.QUEUED, JobRow.held == false(), or_(JobRow.hinted_at.is_(None), stale)
 
 
 def _advanced(before: Json, after: Mapping[str, object]) -> Json:

@@ -1,4 +1,4 @@
-"""The states of a job and the table of its legal moves: all of them."""
+"""The states of a job, and of a study, and the table of its legal moves: all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from store.errors import IllegalMove
 
 
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """Where a job is in its life, or a study."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -32,7 +32,7 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 }
 
 
-def check_move(source: JobState, target: JobState) -> None:
+def check_move(source: JobState, target: JobState, *, kind: str = "job") -> None:
     """Nothing, or `IllegalMove`."""
     if target not in MOVES[source]:
-        raise IllegalMove(source.value, target.value)
+        raise IllegalMove(source.value, target.value, kind=kind)

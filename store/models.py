@@ -127,6 +127,16 @@ class Models:
         self.session.refresh(row)
         return row
 
+    def offer(self, name: str, version: int, promote: Promote) -> None:
+        """Let the bare name move to a version that is there already, as `promote` says."""
+        try:
+            holder = self._lock(name)
+            row = self.resolve(f"{name}@{version}")
+        except NotFound:
+            return  # removed meanwhile: then it is nobody's to promote
+        if self._moves(holder, row, promote):
+            self._point(holder, version)
+
     def set_alias(self, name: str, alias: str, version: int) -> ModelRow:
         """Make `name@alias` mean this version; answers the version."""
         ids.check_name("alias", alias)

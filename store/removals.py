@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from store.database import insert_missing, now
+from store.database import insert_all_missing, insert_missing, now
 from store.tables import RemovalRow
 
 
@@ -20,6 +20,13 @@ class Removals:
     def ask(self, artifact: str) -> None:
         """Have these files removed once this transaction is committed."""
         insert_missing(self.session, RemovalRow, {"artifact": artifact, "asked_at": now(self.session)})
+
+    def ask_all(self, artifacts: Sequence[str]) -> None:
+        """Have all of these removed."""
+        moment = now(self.session)
+        insert_all_missing(
+            self.session, RemovalRow, [{"artifact": key, "asked_at": moment} for key in artifacts]
+        )
 
     def waiting(self, limit: int = 100) -> Sequence[str]:
         """The artifacts to remove, those that failed before last."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from store import hints
 from store.artifacts import Artifacts
 from store.database import as_unavailable, open_engine, read_only
 from store.errors import StoreError
@@ -42,9 +43,14 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session to write with: committed at its end, or not at all. Keep it short."""
+        """A session to write with: committed at its end, or not at all. Keep it short.
+
+        Hints that were asked for in it are sent after the commit.
+        """
         with as_unavailable(), self._writing.begin() as session:
             yield session
+        for device in hints.asked(session):
+            self.queue.hint(device)
 
     def parts(self) -> dict[str, str | None]:
         """Each part and what is wrong with it, None where nothing is."""

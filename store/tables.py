@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -143,6 +144,13 @@ class JobRow(Table):
     updated_at: Mapped[datetime]
     # When the checkpoints of a finished job were removed; none are left to resume from.
     swept_at: Mapped[datetime | None]
+    study_id: Mapped[str | None]
+    # Which training of its study it is, and how far it may go; see `store.studies`.
+    study_place: Mapped[dict[str, Any] | None]
+    # A queued job that waits for the others of its study at a rung: no worker takes it.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # The manifest of a model whose files are there, until its study's end decides whether it is kept.
+    manifest: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         Index(None, "state", "device", "priority", "created_at"),
@@ -152,11 +160,50 @@ class JobRow(Table):
         Index(None, "dataset_id", "id"),
         Index(None, "dataset_name", "id"),
         Index(None, "model", "id"),
+        Index(None, "study_id", "id"),
     )
 
     @property
     def is_over(self) -> bool:
         """Whether the job has ended, one way or another."""
+        return self.state.is_over
+
+
+class StudyRow(Table):
+    """A study: what was asked, the plan that was made of it, and how far its trainings are together."""
+
+    __tablename__ = "study"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[JobState] = mapped_column(_STATE)
+    dataset_id: Mapped[str]
+    dataset_name: Mapped[str]
+    document: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any]]
+    model: Mapped[str | None]
+    labels: Mapped[dict[str, Any]]
+    device: Mapped[str] = mapped_column(String(16))
+    owner: Mapped[str | None]
+    # The rung that its trainings are on their way to, counted from 1.
+    rung: Mapped[int] = mapped_column(default=1)
+    asked: Mapped[str | None] = mapped_column(String(16))
+    problem: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str | None] = mapped_column(String(200))
+    revision: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(None, "state", "id"),
+        Index(None, "dataset_id", "id"),
+        Index(None, "dataset_name", "id"),
+    )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the study has ended, one way or another."""
         return self.state.is_over
 
 

@@ -7,6 +7,8 @@ last checkpoint and ends the same: model and end are one transaction, written wh
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from autoencoders import build, bundle
@@ -24,7 +26,9 @@ from worker.checkpoints import Checkpoints, Found
 from worker.devices import check_room, thread_count, torch_device
 from worker.exits import Left
 from worker.holding import Holding
+from worker.pausing import Paused, Rung
 from worker.problems import problem_of
+from worker.settling import Settled, settled
 from worker.upload import keep_folder
 
 log = logs.get(__name__)
@@ -43,7 +47,9 @@ class Attempt:
         self._wishes, self._scratch = held.wishes, held.scratch
         self._held = held
         self._checkpoints = Checkpoints(held.artifacts, held.row.id, held.row.token, held.scratch)
+        self._rung = Rung(held.row)
         self._training = False
+        self._settled: Settled | None = None
 
     def run(self) -> int:
         """The attempt from its first read to the row's end."""
@@ -53,6 +59,8 @@ class Attempt:
             return exits.FENCED
         except Left:
             return exits.LEFT
+        except Paused as paused:
+            return self._pause(paused)
         except (Unavailable, ConnectionError, TimeoutError) as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
             return exits.UNREACHABLE
@@ -78,6 +86,15 @@ class Attempt:
         needed = build.estimate(spec, dataset.facts, window_bytes=WINDOW_BYTES).memory_bytes
         check_room(needed, device, self._settings.memory_limit_bytes)
         found = self._checkpoints.newest()
+        self._settled = settled(
+            self._held,
+            spec,
+            dataset,
+            device=device,
+            threads=thread_count(self._settings.threads),
+            take=self._take,
+        )
+        spec, self._rung.settling_seconds = self._settled.spec, self._settled.seconds
         experiment = self._experiment(spec, dataset, device, found)
         self._record.note_baselines(experiment.baselines)
         earlier = outcome.earlier_model(self._row.spec, spec, dataset, self._record.bundle)
@@ -96,12 +113,20 @@ class Attempt:
             threads=threads,
             earlier=self._record.bundle,
             checkpoint_seconds=self._settings.checkpoint_seconds,
+            budget_seconds=self._seconds_left(),
         )
         self._wishes.told = lambda: self._pass_on(experiment)
         self._wishes.told()
         if self._wishes.leave:
             raise Left
         return experiment
+
+    def _seconds_left(self) -> float | None:
+        """What choosing by trying has left of a budget in seconds; never nothing: there must be a model."""
+        budget = (self._row.study_place or {}).get("budget_seconds")
+        if budget is None or self._settled is None:
+            return budget
+        return max(1e-3, float(budget) - self._settled.seconds)
 
     def _pass_on(self, experiment: Experiment) -> None:
         if self._wishes.leave:
@@ -112,11 +137,18 @@ class Attempt:
     def _train(self, experiment: Experiment, found: Found | None) -> Finished:
         if found is None:
             self._publisher.enter("initialising")
+        elif self._rung.was_due(found.state.progress):
+            raise Paused(found.state.progress)
         else:
             self._publisher.enter(f"going on from step {found.place.step}")
+        began = time.monotonic()
         finished = None
         for event in experiment.run(found.state if found is not None else None):
+            if isinstance(event, Initialised):
+                self._rung.init_seconds = time.monotonic() - began
             self._take(event)
+            if isinstance(event, Epoch) and self._rung.is_due(event):
+                experiment.checkpoint()
             if isinstance(event, Finished):
                 finished = event
         if finished is None:
@@ -133,6 +165,8 @@ class Attempt:
         if isinstance(event, Step | Epoch) and not self._training:
             self._training = True
             self._publisher.enter("training")
+            if self._row.study_id is not None:
+                self._publisher.note(init_seconds=round(self._rung.init_seconds, 3))
         self._publisher.put(event)
         # There is nothing to keep of an initialisation: the next attempt begins it anew.
         if isinstance(event, Initialised) and self._wishes.leave:
@@ -156,6 +190,8 @@ class Attempt:
             self._publisher.put(Warned(message=f"a checkpoint could not be written: {error}"))
         else:
             self._publisher.put(event)
+        if self._rung.reached:
+            raise Paused(event.state.progress)
         if self._wishes.leave:
             self._flush()
             raise Left
@@ -180,7 +216,8 @@ class Attempt:
         manifest, aligned = outcome.write_bundle(
             experiment, folder, earlier=earlier, tell=self._publisher.put
         )
-        keep_folder(self._artifacts, folder, f"models/{self._row.id}")
+        if self._record.keeps_model:
+            keep_folder(self._artifacts, folder, f"models/{self._row.id}")
         self._publisher.enter("writing the report")
         self._flush()
         self._write_report(bundle.load(folder, device), dataset, experiment, aligned)
@@ -207,6 +244,7 @@ class Attempt:
             events=events,
             diagnosis={"before": report.diagnosis_in(events), "after": _look(experiment)},
             alignment=None if aligned is None else aligned.to_json(),
+            settled=None if self._settled is None else self._settled.evidence,
         )
         path = self._scratch / report.FILE
         path.write_text(report.to_text(document))
@@ -215,13 +253,30 @@ class Attempt:
     def _fail(self, error: Exception) -> int:
         log.warning("the job failed", kind=type(error).__name__, error=str(error))
         lines, progress, metrics = self._publisher.close()
-        try:
-            self._record.fail(problem_of(error), lines=lines, progress=progress, metrics=metrics)
-        except Fenced:
-            return exits.FENCED
-        except Unavailable:
-            return exits.UNREACHABLE
-        return exits.FINISHED
+        return _written(
+            lambda: self._record.fail(problem_of(error), lines=lines, progress=progress, metrics=metrics),
+            exits.FINISHED,
+        )
+
+    def _pause(self, paused: Paused) -> int:
+        lines, progress, metrics = self._publisher.close()
+        return _written(
+            lambda: self._record.pause(
+                lines=lines, progress=progress, metrics={**(metrics or {}), **paused.metrics}
+            ),
+            exits.PAUSED,
+        )
+
+
+def _written(write: Callable[[], None], status: int) -> int:
+    """The exit status once this was written, or that which says why it was not."""
+    try:
+        write()
+    except Fenced:
+        return exits.FENCED
+    except Unavailable:
+        return exits.UNREACHABLE
+    return status
 
 
 def _look(experiment: Experiment) -> dict[str, Any] | None:

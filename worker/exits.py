@@ -17,3 +17,5 @@ UNREACHABLE = 74
 LEFT = 75
 #: Another attempt has this job by now; nothing more was written.
 FENCED = 76
+#: The row says that the job waits for the others of its study; there is nothing left to do.
+PAUSED = 77

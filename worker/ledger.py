@@ -70,6 +70,8 @@ class Ledger:
         row = self._insist(lambda: self.look(job))
         if row is None or row.token != job.token:
             return "fenced"
+        if row.state is JobState.QUEUED and row.held:
+            return "paused"
         return _FINAL.get(row.state, "fenced")
 
     def cancelled(self, job: JobRow) -> Outcome:

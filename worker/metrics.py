@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 #: What became of an attempt, as its parent saw it.
-Outcome = Literal["succeeded", "failed", "cancelled", "given_back", "lost", "fenced"]
+Outcome = Literal["succeeded", "failed", "cancelled", "paused", "given_back", "lost", "fenced"]
 
 
 class Metrics:

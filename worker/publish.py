@@ -95,15 +95,20 @@ class Publisher:
         data = {**event.to_json(), **extra}
         with self._changed:
             if isinstance(event, Step):
-                self._note(
+                self._progressed(
                     step=event.step, rows_per_second=event.rows_per_second, seconds_left=event.seconds_left
                 )
             elif isinstance(event, Epoch):
                 self._note_epoch(event)
             elif isinstance(event, Finished):
-                self._note(epoch=event.epoch, step=event.step, seconds_left=0.0)
+                self._progressed(epoch=event.epoch, step=event.step, seconds_left=0.0)
                 data = {"message": f"training ended: {event.ended}", **data}
             self._add(event.type, data)
+
+    def note(self, **metrics: Any) -> None:
+        """Have these figures written among the job's metrics, with the next line."""
+        with self._changed:
+            self._metrics.update(metrics)
 
     def advance(self, kind: str, **facts: Any) -> None:
         """Say how far the job is, in a line and in its progress; the newest line alone waits to be written.
@@ -114,7 +119,7 @@ class Publisher:
         if self._broken is not None:
             raise self._broken
         with self._changed:
-            self._note(**facts)
+            self._progressed(**facts)
             self._add(kind, dict(facts))
 
     def flush(self) -> None:
@@ -157,11 +162,11 @@ class Publisher:
             self._lines.append((kind, data))
         self._changed.notify()
 
-    def _note(self, **progress: Any) -> None:
+    def _progressed(self, **progress: Any) -> None:
         self._progress.update(progress)
 
     def _note_epoch(self, event: Epoch) -> None:
-        self._note(
+        self._progressed(
             epoch=event.epoch, epochs=event.epochs, step=event.step, rows_per_second=event.rows_per_second
         )
         self._metrics["train_loss"] = event.train_loss

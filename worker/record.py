@@ -11,7 +11,7 @@ from store.datasets import Datasets
 from store.errors import ArtifactMissing, NotFound, Unavailable
 from store.events import EventLog
 from store.jobs import Jobs
-from store.models import Models
+from store.models import Models, Promote
 from store.store import Store
 from store.tables import JobRow
 from worker.publish import Line
@@ -39,6 +39,7 @@ class Record:
 
     def __init__(self, store: Store, row: JobRow, *, patience_seconds: float) -> None:
         self._store, self._row, self._patience = store, row, patience_seconds
+        self._keep: str = (row.study_place or {}).get("keep", "all")
 
     def write(
         self, lines: list[Line], progress: dict[str, Any] | None, metrics: dict[str, Any] | None
@@ -94,29 +95,42 @@ class Record:
         manifest: dict[str, Any],
         ended: str,
     ) -> None:
-        """Register the model and end the job, in one transaction: there is never one without the other."""
+        """Register the model and end the job, in one transaction: there is never one without the other.
+
+        Of a study's jobs that keep but one model, which that is shows at the study's end: until then the
+        manifest waits in the job's row.
+        """
 
         def end(jobs: Jobs, models: Models) -> None:
             jobs.record(self._row.id, self._row.token, progress=progress, events=lines)
-            model = models.register(
-                name=self._row.model or self._row.dataset_name,
-                job_id=self._row.id,
-                dataset_id=self._row.dataset_id,
-                manifest=manifest,
-                labels=self._row.labels,
-                promote=self._row.spec.get("promote") or "always",
-                error=metrics.get("error"),
-            )
+            version = self._register(models, manifest, metrics) if self._keep == "all" else None
             jobs.finish(
                 self._row.id,
                 self._row.token,
                 "succeeded",
                 ended=ended,
                 metrics=metrics,
-                model_version=model.version,
+                model_version=version,
+                manifest=manifest if self._keep == "winner" else None,
             )
 
         self._insist(end)
+
+    @property
+    def keeps_model(self) -> bool:
+        """Whether the job's model may be kept, and its files are therefore needed."""
+        return self._keep != "none"
+
+    def pause(
+        self, *, lines: list[Line], progress: dict[str, Any] | None, metrics: dict[str, Any] | None
+    ) -> None:
+        """Have the job wait for the others of its study."""
+
+        def wait(jobs: Jobs, _: Models) -> None:
+            jobs.record(self._row.id, self._row.token, progress=progress, events=lines)
+            jobs.pause(self._row.id, self._row.token, metrics=metrics)
+
+        self._insist(wait)
 
     def complete(
         self,
@@ -149,12 +163,27 @@ class Record:
 
         self._insist(end)
 
+    def _register(self, models: Models, manifest: dict[str, Any], metrics: dict[str, Any]) -> int:
+        promote: Promote = self._row.spec.get("promote") or "always"
+        return models.register(
+            name=self._row.model or self._row.dataset_name,
+            job_id=self._row.id,
+            dataset_id=self._row.dataset_id,
+            manifest=manifest,
+            labels=self._row.labels,
+            # Which of a study's models is the best is not known before its end.
+            promote=promote if self._row.study_id is None else "never",
+            error=metrics.get("error"),
+        ).version
+
     def _insist(self, act: Callable[[Jobs, Models], T]) -> T:
         deadline = time.monotonic() + self._patience
         while True:
             try:
                 with self._store.transaction() as session:
-                    return act(Jobs(session), Models(session))
+                    jobs = Jobs(session)
+                    jobs.hold_study(self._row.id)  # before the job's own row: so nobody waits in a circle
+                    return act(jobs, Models(session))
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise

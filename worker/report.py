@@ -52,11 +52,13 @@ def compose(
     events: Iterable[tuple[int, str, str, Mapping[str, Any]]],
     diagnosis: Mapping[str, Any],
     alignment: Mapping[str, Any] | None = None,
+    settled: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report of a trained model; errors are squared errors of held-out rows in scaled units.
 
     `diagnosis` has what the model showed `before` its first step, and `after` its last; `alignment` how its
-    code was turned onto an earlier model's, if it was.
+    code was turned onto an earlier model's, if it was; `settled` what was tried and chosen where the init was
+    `auto` or the learning rate was to be found.
     """
     held_out = dataset.held_out
     numbers = np.asarray(dataset.row_numbers[len(dataset.training) :])
@@ -78,6 +80,8 @@ def compose(
         "history": history(events),
         "diagnosis": dict(diagnosis),
         "alignment": None if alignment is None else dict(alignment),
+        "auto": (settled or {}).get("auto"),
+        "learning_rate": (settled or {}).get("learning_rate"),
     }
 
 

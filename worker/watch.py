@@ -164,6 +164,10 @@ class _Following:
         """The child is gone: see to it that the row says what happened."""
         if status == exits.FENCED:
             return self._ledger.outcome(self._job)
+        if status == exits.PAUSED:
+            # By now it may be released, and another attempt's: what this one did stays the same.
+            outcome = self._ledger.outcome(self._job)
+            return "paused" if outcome == "fenced" else outcome
         if self._leave_by is not None or status == exits.LEFT:
             return self._ledger.given_back(self._job)
         if status < 0 or status == exits.UNREACHABLE:

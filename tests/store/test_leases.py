@@ -186,6 +186,7 @@ WRITES: dict[str, Callable[[Jobs, JobRow], object]] = {
         job.id, job.token, progress={"step": 9}, events=[("step", {"step": 9})]
     ),
     "finish": lambda jobs, job: jobs.finish(job.id, job.token, JobState.SUCCEEDED),
+    "pause": lambda jobs, job: jobs.pause(job.id, job.token),
     "give back": lambda jobs, job: jobs.give_back(job.id, job.token),
 }
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from store import Store, StoreSettings, migrate
+import store as store_package
+from store import EventRow, JobRow, Store, StoreSettings, migrate
 from store.database import open_engine
 from store.tables import Table
 from tests.store import given
@@ -45,6 +49,52 @@ def test_migrating_again_changes_nothing(unmigrated: StoreSettings) -> None:
     migrate(unmigrated)
     assert given.found(store, job.id).id == job.id
     store.close()
+
+
+def test_jobs_and_their_events_come_along_from_the_schema_without_studies(unmigrated: StoreSettings) -> None:
+    migrate(unmigrated)
+    _go_to(unmigrated, command.downgrade, "0001")
+    engine = open_engine(unmigrated.database)
+    columns = {
+        "id": "'job_1'",
+        "kind": "'train'",
+        "state": "'queued'",
+        "dataset_id": "'ds_1'",
+        "dataset_name": "'digits'",
+        **dict.fromkeys(("labels", "spec", "progress", "metrics"), "'{}'"),
+        "device": "'cpu'",
+        **dict.fromkeys(("priority", "token", "attempts", "lost", "events", "revision"), "0"),
+        **dict.fromkeys(("created_at", "updated_at"), "'2026-01-02 03:04:05.000000'"),
+    }
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO event (job_id, number, type, data, at) "
+                "VALUES ('job_1', 1, 'log', '{}', '2026-01-02 03:04:05.000000')"
+            )
+        )
+    engine.dispose()
+    _go_to(unmigrated, command.upgrade, "head")
+    store = Store.open(unmigrated)
+    with store.session() as session:
+        job = session.get_one(JobRow, "job_1")
+        assert (job.held, job.study_id, job.study_place, job.manifest) == (False, None, None, None)
+        assert session.get(EventRow, ("job_1", 1)) is not None
+    store.close()
+
+
+def _go_to(settings: StoreSettings, act: Callable[[Config, str], None], revision: str) -> None:
+    engine = open_engine(settings.database)
+    config = Config()
+    config.set_main_option("script_location", str(Path(store_package.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        act(config, revision)
+    engine.dispose()
 
 
 def test_many_may_migrate_at_once(unmigrated: StoreSettings) -> None:

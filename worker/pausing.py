@@ -1,0 +1,73 @@
+"""Pausing: where a training that belongs to a study waits for the others at its rung.
+
+The pause is at the end of an epoch and behind a checkpoint, so that a training which goes on ends with the
+weights of one that never paused. It depends on the epoch alone (or on the time, where the budget is in
+seconds), not on the attempt: one that begins where its predecessor was to pause does so before any step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from autoencoders.events import Epoch
+from autoencoders.training.state import Progress
+from store.tables import JobRow
+
+
+class Paused(Exception):
+    """The training has come to its rung, and what it needs to go on is kept.
+
+    Args:
+        progress: how far it came.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(f"paused after epoch {progress.epoch}")
+        self.metrics = {"error": _finite(progress.best_error), "loss": _finite(progress.best_loss)}
+
+
+class Rung:
+    """How far one training may go before it waits.
+
+    Args:
+        row: its job, as it was claimed.
+
+    Attributes:
+        reached: whether the training is there and only its checkpoint is awaited.
+        init_seconds: how long the initialisation took, in this attempt or an earlier one.
+        settling_seconds: how long it took to choose what the spec leaves open; part of a time budget too.
+    """
+
+    def __init__(self, row: JobRow) -> None:
+        place: dict[str, Any] = row.study_place or {}
+        self._epochs: int | None = place.get("pause_epochs")
+        self._seconds: float | None = place.get("pause_seconds")
+        self._last_epoch: int = row.spec.get("training", {}).get("epochs") or 0
+        self.init_seconds = float(row.metrics.get("init_seconds") or 0.0)
+        self.settling_seconds = 0.0
+        self.reached = False
+
+    def is_due(self, event: Epoch) -> bool:
+        """Whether the training waits after this epoch; never after its last."""
+        self.reached = event.epoch < event.epochs and self._is_far_enough(event.epoch, event.seconds)
+        return self.reached
+
+    def was_due(self, progress: Progress) -> bool:
+        """Whether an attempt that goes on from here is to wait before any step."""
+        self.init_seconds = progress.prior_seconds
+        return (
+            progress.batch == 0
+            and 0 < progress.epoch < self._last_epoch
+            and self._is_far_enough(progress.epoch, progress.seconds)
+        )
+
+    def _is_far_enough(self, epoch: int, seconds: float) -> bool:
+        if self._epochs is not None:
+            return epoch >= self._epochs
+        spent = self.settling_seconds + self.init_seconds + seconds
+        return self._seconds is not None and spent >= self._seconds
+
+
+def _finite(figure: float) -> float | None:
+    return figure if math.isfinite(figure) else None
