@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from cli.errors import Refused
-from cli.offline import read_rows, read_spec, read_words, verdict_line
+from cli.offline import read_rows, read_spec, read_words, settled, verdict_line
 
 if TYPE_CHECKING:
     from autoencoders import Dataset
@@ -32,7 +34,7 @@ def diagnose(spec_file: Path, data: str) -> None:
 
     with tempfile.TemporaryDirectory(prefix="hourglass-") as scratch:
         dataset = _rows_of(data, Path(scratch) / "dataset")
-        experiment = Experiment(read_spec(words), dataset)
+        experiment = Experiment(settled(read_spec(words), dataset, Console(stderr=True)), dataset)
         for _ in experiment.initialise():
             pass
         _print(experiment.diagnose().to_json())

@@ -41,7 +41,7 @@ def train(spec_file: Path, data_file: Path, out: Path) -> None:
         )
         spec = read_spec(words).resolve(facts)
         spec.check(facts)
-        experiment = Experiment(spec, dataset)
+        experiment = Experiment(settled(spec, dataset, console), dataset)
         _run(experiment, console)
         experiment.save(out)
         _print_outcome(experiment, out)
@@ -89,6 +89,24 @@ def read_spec(words: dict[str, Any]) -> Spec:
     except ValidationError as error:
         places = (f"{'.'.join(map(str, each['loc'])) or 'spec'}: {each['msg']}" for each in error.errors())
         raise Refused("; ".join(places)) from None
+
+
+def settled(spec: Spec, dataset: Dataset, console: Console) -> Spec:
+    """The spec with an init where it said `auto`; a line for each candidate tells how it came to that."""
+    from autoencoders.study.settle import Settling
+
+    settling = Settling(spec, dataset)
+    for _ in settling.run():
+        pass
+    for entry in (settling.evidence["auto"] or {}).get("candidates", []):
+        raced = " then ".join(f"{one['steps']} steps {_figure(one['error'])}" for one in entry["rounds"])
+        said = raced or entry["why"] or f"forecast {_figure(entry['forecast'])}, did not race"
+        console.print(f"auto: {entry['init']['name']}: {said}", markup=False)
+    return settling.spec
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
 
 
 def _run(experiment: Experiment, console: Console) -> None:

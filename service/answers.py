@@ -41,11 +41,16 @@ def tagged(request: Request, document: BaseModel) -> Response:
     The tag is made of the bytes themselves: whatever changes in the answer changes it.
     """
     body = dump(document)
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    tag = tag_of(body)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if holds(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, "application/json")
+
+
+def tag_of(body: bytes) -> str:
+    """The ETag of these bytes."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
 def holds(request: Request, tag: str) -> bool:

@@ -37,6 +37,7 @@ from service.routes import (
     keys,
     models,
     repository_v2,
+    studies,
     thresholds,
     workers,
 )
@@ -52,6 +53,7 @@ _ROUTES = (
     datasets,
     jobs,
     events,
+    studies,
     diagnoses,
     models,
     exports,

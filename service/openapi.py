@@ -26,8 +26,8 @@ _PROTOCOL_ERRORS = {
 }
 _DESCRIPTION = """\
 Errors are `application/problem+json` (RFC 9457) and carry the request's id. Lists are keyset pages:
-`?limit=&after=`, answered with `{items, next}`. POSTs that create take an `Idempotency-Key`. Jobs and
-models have an `ETag`.
+`?limit=&after=`, answered with `{items, next}`. POSTs that create take an `Idempotency-Key`. Jobs,
+studies and models have an `ETag`.
 """
 
 

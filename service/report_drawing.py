@@ -66,9 +66,9 @@ def _known(points: Points, *, logarithmic: bool) -> list[tuple[float, float]]:
     return [(x, math.log10(max(y, _LEAST))) for x, y in whole if y >= 0.0]
 
 
-def svg(inside: str) -> str:
-    """A picture of the page's usual size."""
-    return f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img>{inside}</svg>"
+def svg(inside: str, *, height: int = HEIGHT) -> str:
+    """A picture of the page's usual width."""
+    return f"<svg viewBox='0 0 {WIDTH} {height}' role=img>{inside}</svg>"
 
 
 def as_float(value: Any) -> float | None:

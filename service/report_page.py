@@ -12,18 +12,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from service.page import whole
 from service.report_diagnosis import diagnosis_part
 from service.report_drawing import COLOURS, Scale, as_float, lines, number, svg
+from service.report_settling import settling_part
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;
-color:#1f2328;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
-td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d1d9e0;font-variant-numeric:tabular-nums}
-svg{width:100%;height:auto;background:#f6f8fa;border-radius:6px}
 .pair{display:inline-block;margin:.2rem;text-align:center;font-size:.75rem}
 .pair img{image-rendering:pixelated;width:56px;height:56px;margin:1px}
-@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}svg{background:#161b22}td,th{border-color:#30363d}}
 """
 
 Json = Mapping[str, Any]
@@ -36,6 +32,7 @@ def render(job: str, model: str, version: int | None, report: Json) -> str:
         f"<h1>{escape(title)}</h1><p>Job <code>{escape(job)}</code></p>",
         _outcome(report),
         _alignment(report.get("alignment") or {}),
+        settling_part(report),
         diagnosis_part(report.get("diagnosis") or {}),
         _curves(report.get("curves") or []),
         _gallery(report.get("gallery") or {}),
@@ -44,11 +41,7 @@ def render(job: str, model: str, version: int | None, report: Json) -> str:
         _features(report),
         _history(report.get("history") or []),
     ]
-    head = (
-        f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
-    )
-    body = f"<body>{''.join(parts)}</body>"
-    return f"<!doctype html><html lang=en><head>{head}<style>{_STYLE}</style></head>{body}</html>"
+    return whole(title, parts, style=_STYLE)
 
 
 def _outcome(report: Json) -> str:

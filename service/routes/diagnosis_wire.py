@@ -152,4 +152,9 @@ class Diagnosis(_Figures):
     losses: LossFigures
     trial: Trial | None
     verdict: Verdict
+    auto: dict[str, Any] | None = Field(
+        None,
+        description="Where the init was `auto`: the candidates with their forecasts and their figures in the "
+        "race, and the one that was chosen, which is the one diagnosed here.",
+    )
     seconds: float

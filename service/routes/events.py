@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from service.dependencies import House, Reader
 from service.errors import FieldRefused, PreconditionFailed
+from service.page import page_answer, wants_html
 from service.problems import responses
 from service.report_page import render
 from service.stream import HEADERS, Told
@@ -107,11 +108,9 @@ def job_report(job: str, request: Request, house: House, _: Reader) -> Response:
                 f"the job is {row.state}; its report comes when it has succeeded"
             ) from None
         raise
-    if _wants_html(request.headers.get("accept", "")):
-        page = render(row.id, row.model or row.dataset_name, row.model_version, orjson.loads(document))
-        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-        return Response(
-            page, media_type="text/html", headers={"Content-Security-Policy": policy, "Vary": "Accept"}
+    if wants_html(request.headers.get("accept", "")):
+        return page_answer(
+            render(row.id, row.model or row.dataset_name, row.model_version, orjson.loads(document))
         )
     return Response(document, media_type="application/json", headers={"Vary": "Accept"})
 
@@ -134,11 +133,3 @@ def _number(last_event_id: str | None) -> int:
     if not (last_event_id.isascii() and last_event_id.strip().isdecimal() and len(last_event_id) < 18):
         raise FieldRefused([(("header", "last-event-id"), "must be the number of an event")])
     return int(last_event_id)
-
-
-def _wants_html(accept: str) -> bool:
-    """HTML where it is named before JSON; a client that takes anything gets JSON."""
-    medias = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    if "text/html" not in medias:
-        return False
-    return "application/json" not in medias or medias.index("text/html") < medias.index("application/json")

@@ -9,6 +9,7 @@ from autoencoders import build
 from autoencoders.alignment import unfit
 from autoencoders.data.manifest import Facts, Manifest
 from autoencoders.init.earlier import misfit, pinned, sources
+from service.dependencies import RESERVED_NAMES
 from service.errors import FieldRefused
 from service.gateway import Gateway
 from service.routes.job_wire import DatasetRef, DryRun, JobRequest
@@ -48,11 +49,30 @@ def prepare(gateway: Gateway, request: JobRequest) -> Submission:
     facts = Manifest.model_validate(dataset.manifest).facts()
     resolved = request.resolve(facts)
     resolved.check(facts)
-    resolved = _aligned_to_exact(gateway, _with_exact_sources(gateway, resolved), facts)
-    model = request.model or dataset.name
-    if not ids.is_name(model) or model == "stats":
-        raise FieldRefused([(("model",), f"the dataset's name {model!r} cannot be a model's; give one")])
+    resolved = exact(gateway, resolved, facts)
+    model = model_name(request.model, dataset)
     return Submission(resolved, dataset, facts, model, device_for(gateway, request.device))
+
+
+def model_name(asked: str | None, dataset: DatasetRow) -> str:
+    """The name that a model is registered under: the dataset's where none was asked for.
+
+    Raises:
+        FieldRefused: the dataset's name cannot be a model's, said at `model`.
+    """
+    model = asked or dataset.name
+    if not ids.is_name(model) or model in RESERVED_NAMES:
+        raise FieldRefused([(("model",), f"the dataset's name {model!r} cannot be a model's; give one")])
+    return model
+
+
+def exact(gateway: Gateway, request: JobRequest, facts: Facts) -> JobRequest:
+    """A resolved job with every earlier model by its version, so that a name that moves changes nothing.
+
+    Raises:
+        FieldRefused: there is no such model, or it does not fit.
+    """
+    return _aligned_to_exact(gateway, _with_exact_sources(gateway, request), facts)
 
 
 def estimate(submission: Submission) -> DryRun:

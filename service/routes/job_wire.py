@@ -93,7 +93,10 @@ class Progress(BaseModel):
     rows_total: int | None = Field(None, description="Of an embed job: rows in all.")
     rows_per_second: float | None = None
     seconds_left: float | None = None
-    position: int | None = Field(None, description="While queued: the place in the queue, 1 is the next.")
+    position: int | None = Field(
+        None,
+        description="While queued: the place in the queue, 1 is the next; null where it waits for its study.",
+    )
 
 
 class ModelRef(BaseModel):
@@ -108,6 +111,15 @@ class DatasetRef(BaseModel):
 
     id: str
     name: str
+
+
+class StudyPlace(BaseModel):
+    """Where in a study a job stands."""
+
+    id: str
+    cell: dict[str, Any] = Field(description="Path to value: what its study varies.")
+    seed: int
+    rung: int = Field(description="How far in its study's race it is, from 1.")
 
 
 class Baselines(BaseModel):
@@ -138,6 +150,7 @@ _VIEW: dict[str, Any] = {
     },
     "metrics": {"error": 4.2, "loss": 18.1},
     "baselines": {"mean": 9.1, "pca": 2.0},
+    "study": None,
     "attempts": 1,
     "worker": "node-7-cpu",
     "asked": None,
@@ -172,6 +185,7 @@ class JobView(BaseModel):
         "Of an embed job, `rows`, `bytes` and `sha256` of its file."
     )
     baselines: Baselines | None
+    study: StudyPlace | None = Field(description="Null for a job that was submitted by itself.")
     attempts: int
     worker: str | None
     asked: Literal["cancel", "stop"] | None = Field(description="What was asked of it and is not yet done.")
@@ -215,7 +229,7 @@ class DryRun(BaseModel):
 def view_of(session: Session, row: JobRow) -> JobView:
     """A job's row as the wire shows it."""
     progress: dict[str, Any] = {**row.progress, "position": None}
-    if row.state is JobState.QUEUED:
+    if row.state is JobState.QUEUED and not row.held:
         progress["position"] = Jobs(session).position(row)
     return JobView.model_validate(
         {
@@ -230,6 +244,7 @@ def view_of(session: Session, row: JobRow) -> JobView:
             "progress": progress,
             "metrics": row.metrics,
             "baselines": row.baselines,
+            "study": _study_place(row),
             "attempts": row.attempts,
             "worker": row.worker,
             "asked": None if row.is_over else row.asked,
@@ -244,10 +259,19 @@ def view_of(session: Session, row: JobRow) -> JobView:
     )
 
 
+def _study_place(row: JobRow) -> dict[str, Any] | None:
+    if row.study_id is None or row.study_place is None:
+        return None
+    place = row.study_place
+    return {"id": row.study_id, "cell": place["values"], "seed": place["seed"], "rung": place["rung"]}
+
+
 def _links(row: JobRow) -> dict[str, str]:
     """Where to go on from a job: a training's report and model, an embed job's file."""
     here = f"/v1/jobs/{row.id}"
     links = {"events": f"{here}/events"}
+    if row.study_id is not None:
+        links["study"] = f"/v1/studies/{row.study_id}"
     if row.model is not None and row.model_version is not None:
         links["model"] = f"/v1/models/{row.model}@{row.model_version}"
     if row.state is JobState.SUCCEEDED:

@@ -62,13 +62,14 @@ def list_jobs(
     state: StateName | None = None,
     dataset: Annotated[str | None, Query(description="Its id or name.")] = None,
     model: str | None = None,
+    study: Annotated[str | None, Query(description="Its id: the jobs that it is made of.")] = None,
     limit: Limit = 50,
     after: After = None,
 ) -> Listing[JobView]:
     """Newest first."""
     with house.store.session() as session:
         page = Jobs(session).page(
-            limit=limit, after=after, state=state, dataset=dataset, model=model, labels=labels
+            limit=limit, after=after, state=state, dataset=dataset, model=model, study=study, labels=labels
         )
         return Listing(items=[view_of(session, row) for row in page.items], next=page.next)
 

@@ -50,6 +50,15 @@ def test_a_table_becomes_a_model_and_its_error_stands_beside_the_baselines(tmp_p
     assert (tmp_path / "trained" / "weights.safetensors").is_file()
 
 
+def test_an_init_that_is_left_open_is_chosen_and_said(tmp_path: Path) -> None:
+    spec, table = str(_spec(tmp_path, init="auto")), str(_table(tmp_path))
+    outcome = hourglass("train", spec, table, "--out", "trained", cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    init = json.loads((tmp_path / "trained" / "model.json").read_text())["spec"]["init"]["name"]
+    # The race's best is said first.
+    assert re.search(r"auto: (\w+): 18 steps ", outcome.stderr).group(1) == init  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

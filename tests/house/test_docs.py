@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from autoencoders import study
 from autoencoders.data.manifest import Facts
 from autoencoders.spec import FAMILIES
 from service.routes.job_wire import JobRequest
+from service.routes.study_wire import StudyRequest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
 BODY = re.compile(r"/v1/(?:jobs|diagnoses)[^|\n]*-d '(\{.*?\})'", re.DOTALL)
+STUDY = re.compile(r"/v1/studies[^|\n]*-d '(\{.*?\})'", re.DOTALL)
+STUDIES = [(page, text) for page in PAGES for text in STUDY.findall(page.read_text())]
 JOBS = [(page, text) for page in PAGES for text in BODY.findall(page.read_text())]
 DIGITS = Facts(
     shape=(8, 8), dtype="float32", rows=1797, training_rows=1617, held_out_rows=180, minimum=0.0, maximum=1.0
@@ -38,6 +42,17 @@ def test_the_pages_show_jobs() -> None:
 @pytest.mark.parametrize(("page", "text"), JOBS, ids=ids)
 def test_every_job_that_a_page_shows_is_one(page: Path, text: str) -> None:
     JobRequest.model_validate(json.loads(text)).resolve(DIGITS).check(DIGITS)
+
+
+def test_the_pages_show_studies() -> None:
+    assert len({page for page, _ in STUDIES}) >= 2
+
+
+@pytest.mark.parametrize(("page", "text"), STUDIES, ids=ids)
+def test_every_study_that_a_page_shows_is_one(page: Path, text: str) -> None:
+    body = StudyRequest.model_validate(json.loads(text))
+    base = body.base.model_dump(mode="json", exclude_unset=True)
+    study.plan(base, grid=body.grid, preset=body.preset, seeds=body.seeds or [0], facts=DIGITS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

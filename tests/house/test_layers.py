@@ -45,6 +45,7 @@ def test_the_house_keeps_its_contracts() -> None:
         ("autoencoders/spec.py", "import fastapi"),
         ("autoencoders/spec.py", "import store.jobs"),
         ("autoencoders/catalog.py", "import autoencoders.spec"),
+        ("autoencoders/experiment.py", "import autoencoders.study.planning"),
         ("service/app.py", "import cli.main"),
     ],
 )

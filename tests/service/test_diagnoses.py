@@ -85,6 +85,16 @@ def test_a_job_is_diagnosed_and_nothing_is_queued(serving: Door) -> None:
     assert 'hourglass_diagnoses_total{outcome="made"}' in serving.get("/metrics").text
 
 
+def test_where_the_init_is_to_be_chosen_it_is_and_the_choice_is_diagnosed(serving: Door) -> None:
+    answer = serving.post("/v1/diagnoses", json={**SMALL, "init": "auto"})
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    raced = {entry["init"]["name"]: entry["error"] for entry in said["auto"]["candidates"] if entry["raced"]}
+    assert said["auto"]["chosen"]["name"] == min(raced, key=raced.__getitem__)
+    start = next(entry for entry in said["auto"]["candidates"] if entry["init"] == said["auto"]["chosen"])
+    assert said["verdict"]["evidence"]["expected.closed"] == pytest.approx(start["forecast"], rel=1e-6)
+
+
 def test_a_sample_needs_no_upload(door: Door) -> None:
     body = {**SMALL, "dataset": "blobs", "architecture": {"name": "dense", "widths": [8], "code": 2}}
     answer = door.post("/v1/diagnoses", json=body)

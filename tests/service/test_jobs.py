@@ -94,6 +94,8 @@ def test_what_may_not_be_registered_is_refused(served: Door) -> None:
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"dataset": "nobody"}, ["dataset"]),
     ({"init": "orthogonul"}, ["init"]),
+    ({"init": {"encoder": "auto"}}, ["init", "encoder"]),
+    ({"init": {"name": "auto", "budget": 2}}, ["init", "auto", "budget"]),
     ({"optimizer": {"name": "adam", "learning_rate": 0}}, ["optimizer", "adam", "learning_rate"]),
     ({"objective": {"loss": "bce"}, "scaling": "standard"}, ["objective", "loss"]),
     ({"training": {"epochs": 0}}, ["training", "epochs"]),
@@ -122,6 +124,16 @@ def test_a_dry_run_queues_nothing(serving: Door) -> None:
     assert told["seconds"] > 0
     assert told["spec"]["objective"]["loss"]["name"] == "bce"
     assert serving.get("/v1/jobs").json()["items"] == []
+
+
+def test_an_init_may_be_left_to_be_chosen(served: Door) -> None:
+    body = {**SMALL, "init": "auto"}
+    told = served.post("/v1/jobs?dry_run=true", json=body).json()
+    # Starts are compared side by side.
+    plain = served.post("/v1/jobs?dry_run=true", json=SMALL).json()
+    assert told["memory_bytes"] > plain["memory_bytes"]
+    job = _submit(served, init="auto")
+    assert job["spec"]["init"] == {"name": "auto", "budget": 0.05, "output_bias": "zero", "centre": False}
 
 
 def test_a_repeated_submit_gives_the_first_answer(served: Door) -> None:

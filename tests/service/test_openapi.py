@@ -61,14 +61,30 @@ EXAMPLES = [
 
 def test_there_are_examples() -> None:
     told = {model.__name__ for model, _ in EXAMPLES}
-    assert {"JobRequest", "JobView", "DatasetView", "ModelView", "Rows", "Codes", "Scores", "Problem"} <= told
+    assert {
+        "JobRequest",
+        "JobView",
+        "StudyRequest",
+        "StudyView",
+        "StudyDryRun",
+        "DatasetView",
+        "ModelView",
+        "Rows",
+        "Codes",
+        "Scores",
+        "Problem",
+    } <= told
 
 
 @pytest.mark.parametrize(("model", "example"), EXAMPLES, ids=[model.__name__ for model, _ in EXAMPLES])
 def test_every_example_validates(model: type[BaseModel], example: dict[str, Any]) -> None:
     read = model.model_validate(example)
     shown = read.model_dump(mode="json")
-    if model.__module__.startswith("service") and model.__name__ not in ("JobRequest", "Source"):
+    if model.__module__.startswith("service") and model.__name__ not in (
+        "JobRequest",
+        "StudyRequest",
+        "Source",
+    ):
         assert set(example) <= set(shown), "an example shows a field that the model lacks"
 
 
@@ -84,7 +100,9 @@ def test_every_route_is_described(name: str, operation: dict[str, Any]) -> None:
     if "/v1/" in name:
         assert {"401", "403"} <= set(operation["responses"])
         assert operation["security"]
-    if name.startswith(("POST /v1/jobs", "PUT")) and not name.endswith(("cancel", "stop", "resume")):
+    if name.startswith(("POST /v1/jobs", "POST /v1/studies", "PUT")) and not name.endswith(
+        ("cancel", "stop", "resume")
+    ):
         assert operation["requestBody"]
 
 

@@ -172,3 +172,43 @@ def test_a_page_of_an_empty_report_is_still_a_page() -> None:
         "gallery": {"shape": [3], "rows": [1], "inputs": [[1, 2, 3]], "reconstructions": [[1, 2, 4]]},
     }
     assert "data:image" not in render("job_x", "faces", 1, lines)
+
+
+def _candidate(name: str, error: float | None, why: str | None = None) -> dict[str, Any]:
+    return {
+        "init": {"name": name, "output_bias": "mean", "centre": False},
+        "outlook": "learns",
+        "forecast": 0.75,
+        "raced": error is not None,
+        "error": error,
+        "rounds": [],
+        "why": why,
+    }
+
+
+def test_the_page_says_how_init_and_rate_were_chosen() -> None:
+    chosen = _candidate("pca", 1.25)
+    auto = {
+        "chosen": chosen["init"],
+        "candidates": [chosen, _candidate("lsuv", 2.5), _candidate("<i>", None, "it <broke>")],
+        "rounds": [{"rows": 100, "epochs": 20, "steps": 203}, {"rows": 100, "epochs": 40, "steps": 406}],
+        "steps": {"pretraining": 0, "diagnoses": 200, "race": 609},
+        "job_steps": 5000,
+    }
+    tried = [{"rate": 0.001, "error": 1.5}, {"rate": 0.003, "error": None}]
+    rate = {"rule": "trial", "given": 0.003, "chosen": 0.001, "tried": tried}
+    page = render("job_x", "faces", 3, {**REPORT, "auto": auto, "learning_rate": rate})
+    row = "<td>pca, output bias at the mean</td><td>0.75</td><td>learns</td><td>1.25</td><td>chosen</td>"
+    assert row in page
+    assert "Rounds of 203 and then 406 steps" in page
+    assert "809 steps in all, beside the 5000 of the job" in page
+    assert "it &lt;broke&gt;" in page
+    assert "<i>" not in page
+    assert "<td>0.003</td><td>diverged</td>" in page
+    plain = render("job_x", "faces", 3, {**REPORT, "auto": None, "learning_rate": None})
+    assert "was chosen" not in plain
+
+
+def test_the_page_says_where_there_was_no_time_for_a_race() -> None:
+    auto = {"chosen": {"name": "pca"}, "candidates": [], "rounds": [], "steps": {}, "job_steps": 10}
+    assert "no time for a race" in render("job_x", "faces", 3, {**REPORT, "auto": auto})

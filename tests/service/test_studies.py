@@ -1,0 +1,398 @@
+"""Studies over real ASGI; a worker's part is played by what a worker calls in the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autoencoders.study import PRESETS
+from store import JobRow, Jobs, WorkerFacts, Workers
+from tests.service.conftest import Door, issue
+
+BASE: dict[str, Any] = {
+    "dataset": "blobs",
+    "code": 2,
+    "architecture": {"name": "dense", "widths": [8]},
+    "training": {"epochs": 4, "early_stopping": None},
+}
+GRID: dict[str, list[Any]] = {
+    "init": ["he_normal", {"name": "normal", "std": 0.01}],
+    "architecture.activation": ["tanh", "sigmoid"],
+}
+STUDY: dict[str, Any] = {"base": BASE, "grid": GRID, "seeds": [0, 1]}
+PATH = "/v1/studies"
+
+
+def submit(door: Door, **more: Any) -> dict[str, Any]:
+    answer = door.post(PATH, json={**STUDY, **more})
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"{PATH}/{answer.json()['id']}"
+    return dict(answer.json())
+
+
+def claim(door: Door) -> JobRow | None:
+    with door.store.transaction() as session:
+        return Jobs(session).claim_next(worker="w", devices=["cpu"], lease_seconds=60)
+
+
+def error_of(row: JobRow, epoch: int) -> float:
+    """What a training of this kind might show: sigmoid with tiny weights stays at the mean's error."""
+    assert row.study_place is not None
+    cell, seed = row.study_place["values"], row.study_place["seed"]
+    if cell["architecture.activation"] == "sigmoid" and cell["init"] != "he_normal":
+        return 8.0
+    floor = 2.0 if cell["architecture.activation"] == "tanh" else 3.0
+    return floor + 6.0 / (epoch + 1) + 0.01 * int(seed)
+
+
+def work(door: Door, row: JobRow) -> None:
+    """Train a claimed job to its end, or to where it waits for its study, as a worker tells of it."""
+    assert row.study_place is not None
+    began = int(row.progress.get("epoch") or 0)
+    pause = row.study_place["pause_epochs"]
+    last = pause or row.spec["training"]["epochs"]
+    told = [
+        (
+            "epoch",
+            {"epoch": epoch, "step": 10 * epoch, "error": error_of(row, epoch), "loss": 1.0, "seconds": 0.1},
+        )
+        for epoch in range(began + 1, last + 1)
+    ]
+    metrics = {"error": error_of(row, last), "loss": 1.0}
+    with door.store.transaction() as session:
+        jobs = Jobs(session)
+        jobs.record(
+            row.id,
+            row.token,
+            events=told,
+            progress={"epoch": last, "epochs": row.spec["training"]["epochs"], "step": 10 * last},
+            metrics=metrics,
+            baselines={"mean": 8.0, "pca": 2.5},
+        )
+        if pause is None:
+            jobs.finish(row.id, row.token, "succeeded", ended="epochs", metrics=metrics)
+        else:
+            jobs.pause(row.id, row.token)
+
+
+def work_off(door: Door) -> int:
+    """How many attempts it took until nothing waits."""
+    attempts = 0
+    while (row := claim(door)) is not None:
+        work(door, row)
+        attempts += 1
+    return attempts
+
+
+def test_a_study_becomes_jobs_on_the_queue(served: Door) -> None:
+    study = submit(served, labels={"team": "vision"})
+    assert (study["kind"], study["state"], study["cells"], study["skipped"]) == ("study", "queued", 4, [])
+    assert study["dataset"]["name"] == study["model"] == "blobs"
+    assert study["progress"]["jobs"] == 8
+    assert study["progress"]["epochs"] == 8 * 4
+    assert served.get(study["links"]["report"]).status_code == 200
+    jobs = served.get(study["links"]["jobs"]).json()["items"]
+    assert len(jobs) == 8
+    assert {(job["study"]["cell"]["architecture.activation"], job["study"]["seed"]) for job in jobs} == {
+        (activation, seed) for activation in ("tanh", "sigmoid") for seed in (0, 1)
+    }
+    for job in jobs:
+        assert job["study"]["id"] == study["id"]
+        assert job["spec"]["training"]["seed"] == job["study"]["seed"]
+        assert job["links"]["study"] == f"{PATH}/{study['id']}"
+        assert (
+            job["spec"]["architecture"]["activation"]["name"]
+            == job["study"]["cell"]["architecture.activation"]
+        )
+    assert served.get("/v1/jobs?study=study_none").json()["items"] == []
+
+
+def test_the_answer_shows_every_default(served: Door) -> None:
+    study = submit(served, seeds=None, base={**BASE, "training": {"epochs": 4, "seed": 7}})
+    assert study["seeds"] == [7]
+    assert study["budget"] == {"epochs": 4, "seconds": None}
+    assert study["preset"] is None
+    defaults = {"learning_rate": "fixed", "racing": False, "unfit": "refuse", "keep_models": "winner"}
+    assert {name: study[name] for name in defaults} == defaults
+    assert study["grid"] == GRID
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_study(serving: Door, preset: str) -> None:
+    body = {"base": {"dataset": "digits", "code": 8}, "preset": preset, "seeds": [0, 1]}
+    answer = serving.post(f"{PATH}?dry_run=true", json=body)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["jobs"] == 2 * len(told["cells"]) > 8
+
+
+WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
+    ({"base": {**BASE, "dataset": "nobody"}}, ["base", "dataset"]),
+    ({"base": {"code": 2}}, ["base", "dataset"]),
+    ({"base": {**BASE, "trainning": {}}}, ["base", "trainning"]),
+    ({"base": {**BASE, "labels": {"a": 1}}}, ["base", "labels", "a"]),
+    ({"base": {**BASE, "optimizer": {"name": "adam", "learning_rate": 0}}}, ["base", "optimizer"]),
+    ({"base": {**BASE, "align_to": "nobody"}}, ["base", "align_to"]),
+    ({"grid": {"init": ["he_normal", "orthogonul"]}}, ["grid", "init", "1"]),
+    ({"grid": {"architecture.wide": [1, 2]}}, ["grid", "architecture.wide"]),
+    ({"grid": {"dataset": ["digits"]}}, ["grid", "dataset"]),
+    ({"grid": {"init": []}}, ["grid", "init"]),
+    ({"grid": {"init": ["he_normal", {"name": "rbm_stack", "epochs": 4}]}}, ["grid", "init", "1"]),
+    (
+        {"grid": {"init": ["he_normal", {"name": "model", "source": "nobody"}]}},
+        ["grid", "init", "1", "source"],
+    ),
+    ({"grid": None, "preset": "everything"}, ["preset"]),
+    ({"preset": "inits"}, ["grid"]),
+    ({"grid": None}, ["grid"]),
+    ({"seeds": [1, 1]}, ["seeds"]),
+    ({"seeds": [-1]}, ["seeds", 0]),
+    ({"seeds": list(range(100)), "grid": {"training.batch_size": list(range(1, 12))}}, ["grid"]),
+    ({"budget": {"epochs": 3, "seconds": 2}}, ["budget"]),
+    ({"budget": {"epochs": 0}}, ["budget", "epochs"]),
+    ({"learning_rate": "free"}, ["learning_rate"]),
+    ({"keep_models": "some"}, ["keep_models"]),
+    ({"model": "a b"}, ["model"]),
+    ({"cells": 3}, ["cells"]),
+]
+
+
+@pytest.mark.parametrize(("more", "place"), WRONG)
+def test_a_wrong_study_is_refused_at_its_field(
+    serving: Door, more: dict[str, Any], place: list[str | int]
+) -> None:
+    answer = serving.post(PATH, json={**STUDY, **more})
+    assert answer.status_code == 422, answer.text
+    places = [error["loc"] for error in answer.json()["errors"]]
+    assert place in [found[: len(place)] for found in places], answer.json()
+    assert serving.get(PATH).json()["items"] == []
+
+
+def test_a_reserved_name_is_refused(serving: Door) -> None:
+    for more in ({"model": "stats"}, {"base": {**BASE, "model": "stats"}}):
+        answer = serving.post(PATH, json={**STUDY, **more})
+        assert answer.status_code == 422
+        assert "reserved" in answer.text
+
+
+def test_cells_that_cannot_be_built_are_left_out_where_that_is_asked(served: Door) -> None:
+    grid = {"init": ["he_normal", "delta_orthogonal"]}
+    refused = served.post(PATH, json={**STUDY, "grid": grid})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"][:3] == ["grid", "init", "1"]
+    study = submit(served, grid=grid, unfit="skip")
+    assert study["cells"] == 1
+    (skipped,) = study["skipped"]
+    assert skipped["cell"] == {"init": "delta_orthogonal"}
+    assert skipped["why"]
+
+
+def test_earlier_models_are_settled_cell_by_cell(served: Door) -> None:
+    base = {"dataset": "digits", "code": 4, "architecture": {"name": "dense", "widths": [16]}}
+    grid = {"init": ["he_normal", {"name": "model", "source": "digits-code"}]}
+    study = submit(served, base=base, grid=grid, seeds=[0])
+    inits = {job["spec"]["init"]["name"]: job["spec"]["init"] for job in _jobs(served, study)}
+    assert inits["model"]["source"] == "digits-code@2"
+    assert served.delete("/v1/models/digits-code@2").status_code == 409
+    other = {"name": "dense_residual", "width": 16, "blocks": 1, "code": 4}
+    both = {**grid, "architecture": [base["architecture"], other]}
+    answer = served.post(PATH, json={"base": base, "grid": both})
+    assert answer.json()["errors"][0]["loc"] == ["grid", "init", "1", "source"]
+    assert submit(served, base=base, grid=both, unfit="skip")["cells"] == 3
+
+
+def _jobs(door: Door, study: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(door.get(study["links"]["jobs"]).json()["items"])
+
+
+def test_a_dry_run_queues_nothing(serving: Door) -> None:
+    told = serving.post(f"{PATH}?dry_run=true", json={**STUDY, "budget": {"epochs": 8}}).json()
+    assert [cell["cell"] for cell in told["cells"]] == [
+        {"init": init, "architecture.activation": activation}
+        for init in GRID["init"]
+        for activation in GRID["architecture.activation"]
+    ]
+    assert told["jobs"] == 8
+    assert told["cells"][0]["job"]["training"]["epochs"] == 8
+    assert told["cells"][0]["parameters"] > 50
+    assert told["memory_bytes"] == max(cell["memory_bytes"] for cell in told["cells"])
+    assert told["seconds"] == pytest.approx(2 * sum(cell["seconds"] for cell in told["cells"]))
+    timed = serving.post(f"{PATH}?dry_run=true", json={**STUDY, "budget": {"seconds": 5}}).json()
+    assert timed["seconds"] == 8 * 5
+    assert serving.get(PATH).json()["items"] == serving.get("/v1/jobs").json()["items"] == []
+
+
+def test_racing_is_estimated_at_under_a_third(serving: Door) -> None:
+    def seconds(*, racing: bool) -> float:
+        body = {"base": {"dataset": "digits", "code": 8}, "preset": "inits-x-activations", "racing": racing}
+        told = serving.post(f"{PATH}?dry_run=true", json=body).json()
+        assert len(told["cells"]) == 24
+        return float(told["seconds"])
+
+    assert seconds(racing=True) < seconds(racing=False) / 3
+
+
+def test_a_repeated_submit_gives_the_first_answer(served: Door) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = served.post(PATH, json=STUDY, headers=headers)
+    again = served.post(PATH, json=dict(reversed(STUDY.items())), headers=headers)
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
+    assert len(served.get(PATH).json()["items"]) == 1
+    assert served.post(PATH, json={**STUDY, "seeds": [0]}, headers=headers).status_code == 409
+
+
+def test_studies_are_listed_newest_first_and_filtered(served: Door) -> None:
+    studies = [submit(served, labels={"n": str(n)}, seeds=[n]) for n in range(3)]
+    listed = served.get(f"{PATH}?limit=2").json()
+    rest = served.get(f"{PATH}?limit=2&after={listed['next']}").json()
+    found = [item["id"] for item in listed["items"] + rest["items"]]
+    assert found == [study["id"] for study in reversed(studies)]
+
+    def ids_of(query: str) -> list[str]:
+        return [item["id"] for item in served.get(f"{PATH}?{query}").json()["items"]]
+
+    assert ids_of("label=n:1") == [studies[1]["id"]]
+    assert len(ids_of("dataset=blobs")) == 3
+    assert ids_of("dataset=digits") == ids_of("state=running") == []
+    assert served.get(f"{PATH}?state=asleep").status_code == 422
+
+
+def test_a_study_has_an_etag_that_changes_with_it(served: Door) -> None:
+    path = f"{PATH}/{submit(served)['id']}"
+    tag = served.get(path).headers["etag"]
+    assert served.get(path, headers={"If-None-Match": tag}).status_code == 304
+    row = claim(served)
+    assert row is not None
+    work(served, row)
+    changed = served.get(path, headers={"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.json()["state"] == "running"
+    assert changed.json()["progress"]["jobs_over"] == 1
+
+
+def test_a_study_is_cancelled_resumed_and_removed_as_a_whole(served: Door) -> None:
+    study = submit(served)
+    path = f"{PATH}/{study['id']}"
+    assert served.post(f"{path}/resume").status_code == 409
+    assert served.delete(path).status_code == 409
+    row = claim(served)
+    assert row is not None
+    work(served, row)
+    for _ in range(2):
+        cancelled = served.post(f"{path}/cancel")
+        assert cancelled.status_code == 202
+        assert cancelled.json()["state"] == "cancelled"
+    assert {job["state"] for job in _jobs(served, study)} == {"succeeded", "cancelled"}
+    assert served.delete(f"/v1/jobs/{row.id}").status_code == 409
+    assert served.post(f"{path}/resume").json()["state"] in ("queued", "running")
+    assert work_off(served) == 7
+    assert served.get(path).json()["state"] == "succeeded"
+    assert served.post(f"{path}/cancel").status_code == 409
+    assert served.delete(path).status_code == 204
+    assert served.get(path).status_code == served.get(f"/v1/jobs/{row.id}").status_code == 404
+    assert _jobs(served, study) == []
+
+
+def test_a_running_study_is_cancelled_once_its_workers_have_ended_it(served: Door) -> None:
+    study = submit(served)
+    assert claim(served) is not None
+    asked = served.post(f"{PATH}/{study['id']}/cancel").json()
+    assert (asked["state"], asked["asked"]) == ("running", "cancel")
+
+
+def test_a_race_holds_its_jobs_at_each_rung(served: Door) -> None:
+    study = submit(served, racing=True, seeds=[0], budget={"epochs": 9})
+    assert study["progress"]["rungs"] == 2
+    row = claim(served)
+    assert row is not None
+    work(served, row)
+    held = served.get(f"/v1/jobs/{row.id}").json()
+    assert (held["state"], held["progress"]["position"], held["progress"]["epoch"]) == ("queued", None, 3)
+    work_off(served)
+    over = served.get(f"{PATH}/{study['id']}").json()
+    assert over["state"] == "succeeded"
+    assert over["best"]["cell"]["architecture.activation"] == "tanh"
+    rungs = [job["study"]["rung"] for job in _jobs(served, study) if job["state"] == "succeeded"]
+    assert rungs == [2, 2]
+    report = served.get(over["links"]["report"]).json()
+    assert [line["raced_out"] for line in report["ranking"]] == [False, False, True, True]
+
+
+def test_a_report_grows_with_its_study_and_ends_in_a_job_to_submit(served: Door) -> None:
+    study = submit(served, model="blobs-code")
+    path = study["links"]["report"]
+    empty = served.get(path).json()
+    assert (empty["study"], empty["complete"], empty["recommended"]) == (study["id"], False, None)
+    work_off(served)
+    answer = served.get(path)
+    report = answer.json()
+    assert report["complete"]
+    assert report["baselines"] == {"mean": 8.0, "pca": 2.5}
+    assert len(report["ranking"]) == 4
+    best = report["ranking"][0]
+    assert best["cell"] == report["best"]["cell"]
+    assert best["error"] == pytest.approx(2 + 6 / 5 + 0.005)
+    assert best["interval"] == pytest.approx([3.2, 3.21], abs=1e-3)
+    (stuck,) = report["stuck"]
+    assert stuck["cell"] == {"init": {"name": "normal", "std": 0.01}, "architecture.activation": "sigmoid"}
+    assert report["heat_map"]["rows"]["path"] == "init"
+    accepted = served.post("/v1/jobs", json=report["recommended"])
+    assert accepted.status_code == 202, accepted.text
+    assert accepted.json()["spec"]["architecture"]["activation"]["name"] == "tanh"
+    assert accepted.json()["model"]["name"] == "blobs-code"
+    assert accepted.json()["study"] is None
+    again = served.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_a_report_is_json_or_a_page(served: Door) -> None:
+    study = submit(served)
+    work_off(served)
+    path = study["links"]["report"]
+    page = served.get(path, headers={"Accept": "text/html,application/xml;q=0.9,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["vary"] == "Accept"
+    assert "Study of blobs" in page.text
+    assert "http://localhost/v1/jobs" in page.text
+    plain = served.get(path)
+    assert plain.headers["content-type"] == "application/json"
+    assert plain.headers["etag"] != page.headers["etag"]
+
+
+def test_a_failed_training_leaves_its_study_going(served: Door) -> None:
+    study = submit(served)
+    row = claim(served)
+    assert row is not None
+    problem = {"type": "urn:hourglass:problem:training-diverged", "detail": "it ran away"}
+    with served.store.transaction() as session:
+        Jobs(session).finish(row.id, row.token, "failed", problem=problem)
+    work_off(served)
+    assert served.get(f"{PATH}/{study['id']}").json()["state"] == "succeeded"
+    report = served.get(study["links"]["report"]).json()
+    assert report["ranking"][-1]["failed"] == 1
+
+
+def test_auto_goes_to_a_gpu_where_a_worker_has_one(served: Door) -> None:
+    with served.store.transaction() as session:
+        Workers(session).beat(WorkerFacts("w", "h", 1, "gpu", "0"), "idle")
+    study = submit(served)
+    assert study["device"] == "gpu"
+    assert {job["device"] for job in _jobs(served, study)} == {"gpu"}
+    assert submit(served, base={**BASE, "device": "cpu"})["device"] == "cpu"
+
+
+@pytest.mark.parametrize("path", ["", "/report"])
+def test_an_unknown_study_is_not_found(serving: Door, path: str) -> None:
+    assert serving.get(f"{PATH}/study_none{path}").status_code == 404
+
+
+def test_only_who_may_train_may_change_studies(guarded: Door) -> None:
+    reader = issue(guarded, "read")
+    assert guarded.get(PATH, headers=reader).status_code == 200
+    assert guarded.post(PATH, json=STUDY, headers=reader).status_code == 403
+    for action in ("cancel", "resume"):
+        assert guarded.post(f"{PATH}/study_none/{action}", headers=reader).status_code == 403
+    assert guarded.delete(f"{PATH}/study_none", headers=reader).status_code == 403
