@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoencoders.study.ranking import stuck
+from autoencoders.study.ranking import seen_outlook, stuck
 from autoencoders.study.standings import Standing
 from autoencoders.study.wording import words
 
@@ -40,13 +40,13 @@ def advice(
 ) -> str:
     """Two sentences: what to use, and how much hangs on it."""
     best = ranked[0]
-    if not best.finite:
-        return (
-            "No cell has a result to recommend. The ranking says why: try a smaller learning rate first."
-            if complete
-            else "No training has shown an error yet. Come back when the first epochs are over."
-        )
-    return f"{_what(best, ranked, ties, intervals, complete)} {_how_much(ranked, ties, complete, floor)}"
+    if best.finite:
+        return f"{_what(best, ranked, ties, intervals, complete)} {_how_much(ranked, ties, complete, floor)}"
+    if not complete:
+        return "No training has shown an error yet. Come back when the first epochs are over."
+    diverged = any(seen_outlook(standing, None) == "diverges" for standing in ranked)
+    cure = ": try a smaller learning rate first" if diverged else ""
+    return f"No cell has a result to recommend. The ranking says why{cure}."
 
 
 def _what(
@@ -85,17 +85,32 @@ def _how_much(
     if not complete:
         over = sum(standing.over for standing in ranked)
         return f"The study still runs: {over} of {len(ranked)} cells are over, and this may change."
-    flat = [standing for standing in ranked if stuck(standing, floor) is not None]
-    lost = [standing for standing in ranked if standing.failed]
-    if flat or lost:
-        groups = ((flat, "had not left the plateau when they ended"), (lost, "had trainings that failed"))
-        parts = [f"{len(some)} of {len(ranked)} cells {did} ({_few(some)})" for some, did in groups if some]
+    judged = [standing for standing in ranked if standing.errors]
+    if all(stuck(standing, floor) is not None for standing in judged if standing.finite):
+        return "No cell has left the plateau: nothing that was varied is a cure for that."
+    lost = _lost(judged, floor)
+    if lost:
+        parts = [f"{len(some)} of {len(ranked)} cells {did} ({_few(some)})" for did, some in lost.items()]
         return f"The choice matters on these rows: {' and '.join(parts)}."
-    if len(ranked) == 1:
-        return "There was one cell, so that nothing is known of others."
-    if len(ties.get(ranked[0].place, ())) == len(ranked) - 1:
+    if len(judged) == 1:
+        return "No other cell has an error to compare with."
+    if len(ties.get(ranked[0].place, ())) == len(judged) - 1:
         return "What was varied hardly matters on these rows: all cells are tied."
-    return _spread(ranked)
+    return _spread(judged)
+
+
+def _lost(ranked: Sequence[Standing], floor: float | None) -> dict[str, list[Standing]]:
+    """Cells that did not learn, by what became of them; each once."""
+    found: dict[str, list[Standing]] = {}
+    for standing in ranked:
+        flat = stuck(standing, floor)
+        if standing.failed:
+            found.setdefault("had trainings that failed", []).append(standing)
+        elif flat is not None and flat["outlook"] == "diverges":
+            found.setdefault("ended above the mean's error", []).append(standing)
+        elif flat is not None:
+            found.setdefault("had not left the plateau when they ended", []).append(standing)
+    return found
 
 
 def _few(group: Sequence[Standing]) -> str:

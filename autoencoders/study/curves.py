@@ -17,7 +17,7 @@ Marks = Sequence[Mapping[str, Any]]
 
 
 def curve(standing: Standing) -> dict[str, Any]:
-    """The mean held-out error over seeds by epoch, as far as every seed has come that did not fail.
+    """The mean held-out error over seeds by epoch, as far as every seed has come that has an error.
 
     Epochs count the passes of a pretraining too. There are at most 200 points, the last epoch among them.
     """
@@ -39,9 +39,9 @@ def curve(standing: Standing) -> dict[str, Any]:
 
 
 def _runs(standing: Standing) -> list[tuple[float, Marks]]:
-    """Each seed's initialisation in seconds, and its epochs; of failed seeds only where all failed."""
+    """Each seed's initialisation in seconds, and its epochs; those without an error only where all are."""
     having = [outcome for outcome in standing.outcomes if outcome["curve"]]
-    whole = [outcome for outcome in having if outcome["state"] != "failed"]
+    whole = [outcome for outcome in having if math.isfinite(standing.errors.get(outcome["seed"], math.inf))]
     return [(outcome.get("init_seconds") or 0.0, _finite(outcome["curve"])) for outcome in whole or having]
 
 

@@ -12,7 +12,12 @@ BY_TIME = (
 )
 BY_EPOCHS = "A pretraining's passes over the rows count as epochs of its cell's budget."
 ONE_SEED = "One seed: there are no intervals, and no tie can be told; give several `seeds` for both."
-COARSE = "Intervals over so few seeds are coarse: they hardly reach beyond the least and the largest error."
+COARSE = (
+    "Intervals over {seeds} seeds never reach beyond the least and the largest error, and so hold the true "
+    "mean {held} of the time rather than 95%: what is no tie here may be one with more seeds."
+)
+HELD = {2: "about half", 3: "about three quarters", **dict.fromkeys(range(4, 10), "80 to 90%")}
+"""By the number of seeds: how often an interval holds the mean of a normal law."""
 ONE_RATE = "Every cell ran at the rate in its spec, which may suit one cell better than another."
 TRIED = "The steps by which inits or learning rates were chosen are not counted in a budget of epochs."
 RACED = (
@@ -22,30 +27,25 @@ NO_PCA = "PCA's error is not known for rows as wide as these: the best cell's st
 ALL_FAILED = "Every training of this study failed."
 
 
-def notes(
-    plan: Mapping[str, Any], cells: Sequence[Standing], *, own_floor: bool, all_failed: bool
-) -> list[str]:
+def notes(plan: Mapping[str, Any], cells: Sequence[Standing], *, own_floor: bool) -> list[str]:
     """The notes on one study's figures.
 
     Args:
         plan: its plan.
         cells: what they showed.
         own_floor: whether the best cell's error stands in for PCA's.
-        all_failed: whether no training came to an end.
     """
     seeds, by_time = len(plan["seeds"]), "seconds" in plan["budget"]
     fixed = plan["learning_rate"] == "fixed"
-    cancelled = sum(
-        outcome["state"] == "cancelled" and not outcome["raced_out"]
-        for standing in cells
-        for outcome in standing.outcomes
-    )
-    chosen = any(outcome.get("chosen") for standing in cells for outcome in standing.outcomes)
+    outcomes = [outcome for standing in cells for outcome in standing.outcomes]
+    all_failed = bool(outcomes) and all(outcome["state"] == "failed" for outcome in outcomes)
+    cancelled = sum(outcome["state"] == "cancelled" and not outcome["raced_out"] for outcome in outcomes)
+    chosen = any(outcome.get("chosen") for outcome in outcomes)
     skipped = len(plan["skipped"])
     told = (
         (all_failed, ALL_FAILED),
         (seeds == 1, ONE_SEED),
-        (1 < seeds < 5, COARSE),
+        (seeds in HELD, COARSE.format(seeds=seeds, held=HELD.get(seeds))),
         (by_time, BY_TIME),
         (not by_time and any(standing.pretraining for standing in cells), BY_EPOCHS),
         (fixed and len(cells) > 1, ONE_RATE),
@@ -53,9 +53,13 @@ def notes(
         (len(plan["rungs"]) > 1, RACED),
         (
             cancelled,
-            f"{cancelled} trainings were cancelled and count for nothing: their cells have fewer seeds.",
+            f"{_were(cancelled, 'training')} cancelled, for which there are fewer seeds in the figures.",
         ),
-        (skipped, f"{skipped} cells of the grid cannot be built and were left out."),
+        (skipped, f"{_were(skipped, 'cell')} left out of the grid: `skipped` says what cannot be built."),
         (own_floor, NO_PCA),
     )
     return [words for applies, words in told if applies]
+
+
+def _were(count: int, what: str) -> str:
+    return f"{count} {what} was" if count == 1 else f"{count} {what}s were"

@@ -65,9 +65,11 @@ def line(
 def seen_outlook(standing: Standing, closed: float | None) -> str | None:
     """What a verdict would have had to say: the share of the way that was closed tells.
 
-    A cell that was raced out before it had closed a tenth is not judged: it may still have come. Where every
-    training failed it is `diverges` if one of them diverged.
+    A cell that still trains, or was raced out before it had closed a tenth, is not judged: it may still come.
+    Where every training failed it is `diverges` if one of them diverged.
     """
+    if not standing.over:
+        return None
     if closed is not None:
         seen = word_of(closed)
         return None if standing.raced_out and seen in LOST else seen
@@ -85,7 +87,7 @@ def stuck(standing: Standing, floor: float | None) -> dict[str, Any] | None:
     outlook = seen_outlook(standing, closed)
     verdict = (standing.diagnosis or {}).get("verdict") or {}
     foretold = standing.raced_out and verdict.get("outlook") in LOST
-    if outlook not in LOST and not (outlook is None and closed is not None and foretold):
+    if outlook not in LOST and not (outlook is None and standing.over and closed is not None and foretold):
         return None
     return {
         "cell": standing.cell,

@@ -69,7 +69,7 @@ def compose(
         "predictors": predictors(cells),
         "recommended": None if best is None else recommended(best, plan),
         "advice": advice(front, tied, intervals, complete=complete, floor=floor),
-        "notes": notes(plan, cells, own_floor=unknown_pca, all_failed=state == "failed"),
+        "notes": notes(plan, cells, own_floor=unknown_pca),
         "skipped": list(plan["skipped"]),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from autoencoders.data import Dataset, write_rows
 from autoencoders.data.manifest import Facts
 from autoencoders.errors import SpecRefused
-from autoencoders.study import Plan, plan
+from autoencoders.study import Plan, compose, plan
 from tests.autoencoders import tiny
 
 FACTS = Facts(
@@ -20,6 +21,12 @@ BASE: dict[str, Any] = {
     "training": {"epochs": 9, "batch_size": 32},
 }
 BASELINES = {"mean": 10.0, "pca": 2.0}
+STARTS = ["lsuv", "orthogonal", "he_normal", "zeros"]
+GRID = {"init": STARTS}
+TWO_WAYS = {"init": ["lsuv", "zeros"], "architecture.activation": ["tanh", "relu"]}
+CLOSE = {0: [3.0, 4.0, 5.0], 1: [3.1, 3.9, 5.0], 2: [4.0, 5.0, 6.0], 3: [10.0, 10.1, 9.9]}
+"""Errors of four cells from three seeds; the first two are tied."""
+DIVERGED = {"type": "training-diverged", "title": "Training diverged", "detail": "it ran away at step 9"}
 
 Problems = list[tuple[tuple[str, ...], str]]
 
@@ -79,3 +86,21 @@ def outcomes(errors: Mapping[int, Sequence[float]], **other: Any) -> list[dict[s
         for cell, by_seed in errors.items()
         for seed, error in enumerate(by_seed)
     ]
+
+
+def report(plan: Plan, found: list[dict[str, Any]], state: str = "succeeded") -> dict[str, Any]:
+    """The report, which is JSON."""
+    made = compose({}, plan.document(), found, baselines=BASELINES, state=state)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    return made
+
+
+def diagnosis(outlook: str, gain: float = 0.0) -> dict[str, Any]:
+    """What was seen of a start, as its event has it."""
+    evidence = {"trial.gain": gain, "code.correlation": 0.9}
+    verdict = {"outlook": outlook, "cause": "dead code", "cure": "another start", "evidence": evidence}
+    return {"diagnosis": {"verdict": verdict, "losses": {"start": 20.0 - gain}}}
+
+
+def three_seeds(**request: Any) -> Plan:
+    return planned(grid=GRID, seeds=[0, 1, 2], **request)

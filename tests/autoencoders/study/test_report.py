@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import pytest
 
-from autoencoders.study import Plan, compose
-from tests.autoencoders.study.cells import BASELINES, outcome, outcomes, planned
-
-STARTS = ["lsuv", "orthogonal", "he_normal", "zeros"]
-GRID = {"init": STARTS}
-TWO_WAYS = {"init": ["lsuv", "zeros"], "architecture.activation": ["tanh", "relu"]}
-EVIDENCE = {"trial.gain": 0.0, "code.correlation": 0.9}
-
-
-def report(plan: Plan, found: list[dict[str, Any]], state: str = "succeeded") -> dict[str, Any]:
-    made = compose({}, plan.document(), found, baselines=BASELINES, state=state)
-    assert json.loads(json.dumps(made, allow_nan=False)) == made
-    return made
-
-
-def diagnosis(outlook: str, gain: float = 0.0) -> dict[str, Any]:
-    evidence = {**EVIDENCE, "trial.gain": gain}
-    verdict = {"outlook": outlook, "cause": "dead code", "cure": "another start", "evidence": evidence}
-    return {"diagnosis": {"verdict": verdict, "losses": {"start": 20.0 - gain}}}
-
-
-def three_seeds(**request: Any) -> Plan:
-    return planned(grid=GRID, seeds=[0, 1, 2], **request)
-
-
-CLOSE = {0: [3.0, 4.0, 5.0], 1: [3.1, 3.9, 5.0], 2: [4.0, 5.0, 6.0], 3: [10.0, 10.1, 9.9]}
+from autoencoders.study import compose
+from tests.autoencoders.study.cells import (
+    CLOSE,
+    GRID,
+    STARTS,
+    TWO_WAYS,
+    diagnosis,
+    outcome,
+    outcomes,
+    planned,
+    report,
+    three_seeds,
+)
 
 
 def test_cells_are_ranked_by_their_mean_error_with_an_interval_over_seeds() -> None:
@@ -123,7 +109,13 @@ def test_a_training_cancelled_by_hand_counts_for_nothing() -> None:
     line = next(line for line in made["ranking"] if line["cell"] == {"init": "lsuv"})
     assert line["error"] == pytest.approx(4.5)
     assert line["errors"] == [None, 4.0, 5.0]
-    assert any("1 trainings were cancelled" in note for note in made["notes"])
+    assert any("1 training was cancelled" in note for note in made["notes"])
+    found[0]["curve"] = found[0]["curve"][:1]
+    curve = next(line for line in report(three_seeds(), found)["curves"] if line["cell"] == {"init": "lsuv"})
+    assert [point["error"] for point in curve["points"]] == [6.5, 5.5, 4.5]
+    alone = [outcome(0, 0, 3.0, state="cancelled")]
+    (curve,) = report(planned(grid={"init": ["lsuv"]}), alone, "cancelled")["curves"]
+    assert len(curve["points"]) == 3, "what it has shown stays"
 
 
 def test_whoever_was_raced_out_is_compared_with_its_like_and_never_the_best() -> None:
@@ -232,57 +224,6 @@ def test_the_figures_that_told_the_outcome_come_first() -> None:
     }
     assert all(line["cells"] == 5 for line in predictors), "what is alike in all cells tells nothing"
     assert report(planned(grid=GRID), found[:4])["predictors"] == []
-
-
-def test_what_is_recommended_is_the_job_of_the_best_training() -> None:
-    found = outcomes({0: [3.0, 2.5], 1: [4.0, 4.0]})
-    found[1] |= {"learning_rate": 0.02, "chosen": {"name": "pca", "rows": 100}}
-    base = {"dataset": "digits", "model": "mine", "code": 3}
-    plan = planned(base, grid={"init": ["lsuv", "zeros"]}, seeds=[0, 1])
-    body = report(plan, found)["recommended"]
-    assert (body["dataset"], body["model"], body["training"]["seed"]) == ("digits", "mine", 1)
-    assert body["optimizer"] == {"name": "adam", "learning_rate": 0.02}
-    assert body["init"] == {"name": "pca", "rows": 100}
-
-
-def test_by_time_the_recommended_job_has_the_epochs_that_the_best_one_came_to() -> None:
-    plan = planned(grid={"init": ["lsuv", "zeros"]}, budget={"seconds": 9.0})
-    made = report(plan, outcomes({0: [3.0], 1: [4.0]}))
-    assert made["recommended"]["training"]["epochs"] == 3
-    assert any("seconds" in note for note in made["notes"])
-
-
-def test_the_advice_is_two_sentences() -> None:
-    said = report(three_seeds(), outcomes(CLOSE))["advice"]
-    assert said.startswith("Use init=lsuv: its held-out error is 4 (3 to 5 over 3 seeds), beside 2 for PCA")
-    assert "init=orthogonal is tied with it" in said
-    alike = report(three_seeds(), outcomes({cell: [3.0, 4.0, 5.0] for cell in range(4)}))["advice"]
-    assert alike.endswith("What was varied hardly matters on these rows: all cells are tied.")
-
-
-def test_the_advice_names_what_most_hangs_on() -> None:
-    found = outcomes({0: [2.0], 1: [2.1], 2: [6.0], 3: [6.1]})
-    said = report(planned(grid=TWO_WAYS), found)["advice"]
-    assert said.endswith("has 3.05 times its error, and most hangs on init.")
-
-
-def test_while_it_runs_the_report_says_so() -> None:
-    found = [outcome(0, 0, 3.0), outcome(1, 0, 4.0, state="running"), outcome(2, 0, None, state="queued")]
-    made = report(planned(grid=GRID), found, state="running")
-    assert not made["complete"]
-    assert made["advice"].startswith("So far best is init=lsuv")
-    assert [line["cell"]["init"] for line in made["ranking"]] == STARTS
-    nothing = report(planned(grid=GRID), [], state="queued")
-    assert (nothing["best"], nothing["recommended"], nothing["complete"]) == (None, None, False)
-
-
-def test_a_study_of_which_everything_failed_says_why_and_recommends_nothing() -> None:
-    found = [outcome(place, 0, None, state="failed", problem={"title": "No room"}) for place in range(4)]
-    made = report(planned(grid=GRID), found, state="failed")
-    assert made["complete"]
-    assert made["recommended"] is None
-    assert {line["cause"] for line in made["ranking"]} == {"No room"}
-    assert "Every training of this study failed." in made["notes"]
 
 
 def without_seconds(value: Any) -> Any:
