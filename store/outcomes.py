@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from store import halving, rounds
 from store.lifecycle import JobState
@@ -32,7 +31,7 @@ def gather(session: Session, study_id: str) -> list[Json]:
     and the attempts depends on how often a job was interrupted.
     """
     rows = select(JobRow).where(JobRow.study_id == study_id).order_by(JobRow.id)
-    jobs = session.scalars(rows).all()
+    jobs = session.scalars(rows.options(defer(JobRow.spec))).all()
     found: list[Json] = []
     for start in range(0, len(jobs), _JOBS_AT_ONCE):
         some = jobs[start : start + _JOBS_AT_ONCE]
@@ -41,8 +40,8 @@ def gather(session: Session, study_id: str) -> list[Json]:
     return sorted(found, key=lambda outcome: int(outcome["cell"]))
 
 
-def progress(study: StudyRow, jobs: Sequence[JobRow], moment: datetime) -> Json:
-    """How far a study is.
+def progress(study: StudyRow, jobs: Sequence[JobRow]) -> Json:
+    """How far a study is, by the last that its jobs told: without news the answer, and its ETag, stay.
 
     `epoch` of `epochs` counts those of all jobs, as many as the race will leave them (null where the budget
     is in seconds); `rung` of `rungs` counts from 1; `seconds_left` is a guess by the pace so far, null where
@@ -58,7 +57,7 @@ def progress(study: StudyRow, jobs: Sequence[JobRow], moment: datetime) -> Json:
         "jobs_running": sum(job.state is JobState.RUNNING for job in jobs),
         "rung": study.rung,
         "rungs": len(study.plan["rungs"]),
-        "seconds_left": _seconds_left(study, jobs, done, left, moment),
+        "seconds_left": _seconds_left(study, jobs, done, left),
     }
 
 
@@ -146,14 +145,12 @@ def _epochs_left(study: StudyRow, jobs: Sequence[JobRow]) -> int:
     return under_way + int(_budget(study, "epochs", after=study.rung))
 
 
-def _seconds_left(
-    study: StudyRow, jobs: Sequence[JobRow], done: int, left: int | None, moment: datetime
-) -> float | None:
+def _seconds_left(study: StudyRow, jobs: Sequence[JobRow], done: int, left: int | None) -> float | None:
     if study.is_over:
         return 0.0
     if study.started_at is None:
         return None
-    passed = (moment - study.started_at).total_seconds()
+    passed = (max(job.updated_at for job in jobs) - study.started_at).total_seconds()
     if left is None:
         running = max(1, sum(job.state is JobState.RUNNING for job in jobs))
         return round(max(0.0, _budget(study, "seconds", after=0) / running - passed), 1)

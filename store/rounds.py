@@ -119,6 +119,10 @@ class Rounds:
         assert job.study_place is not None
         job.study_place = {**job.study_place, **pauses(study.plan, job.study_place["cell"], study.rung)}
 
+    def waits(self, study: StudyRow, job: JobRow) -> bool:
+        """Whether a job has come to the study's rung, and not only to one that the others have left since."""
+        return job.held and job.study_place is not None and job.study_place["rung"] == study.rung
+
     def touch(self, study: StudyRow) -> None:
         """Note that something changed that a client can see."""
         study.revision += 1

@@ -9,15 +9,15 @@ models are kept, "raced_out": true where its cell lost}. How a study moves on is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sqlalchemy import exists, false, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from store import hints, ids, outcomes, pages, rounds
 from store import labels as label_rows
 from store.database import now
-from store.errors import Conflict, NotFound
+from store.errors import Conflict, IllegalMove, NotFound
 from store.jobs import Jobs
 from store.lifecycle import JobState, check_move
 from store.models import RESERVED_NAMES
@@ -138,6 +138,9 @@ class Studies:
         """
         moves = Rounds(self.session)
         study = moves.hold(study_id)
+        if study.state is JobState.RUNNING:  # the table lets it go back to the queue, but not by a client
+            detail = "a running study needs no resume"
+            raise IllegalMove(study.state.value, JobState.QUEUED.value, detail=detail)
         check_move(study.state, JobState.QUEUED, kind="study")
         jobs = Jobs(self.session)
         jobs.need_dataset_of(study.id, study.dataset_id, study.dataset_name)
@@ -146,7 +149,8 @@ class Studies:
         again = [job for job in moves.jobs(study) if _goes_on(job)]
         jobs.reopen(again)
         for job in again:
-            if not job.held:
+            if not moves.waits(study, job):
+                job.held = False
                 moves.place(study, job)
             job.hinted_at = job.updated_at
         hints.ask(self.session, study.device, len(again))
@@ -172,17 +176,11 @@ class Studies:
         self.get(study_id)
         return outcomes.gather(self.session, study_id)
 
-    def progress(self, study: StudyRow) -> Json:
-        """How far the study is: see `store.outcomes`."""
-        return outcomes.progress(study, self._seen(study), now(self.session))
-
-    def best(self, study: StudyRow) -> Json | None:
-        """The best cell so far and its mean error over the seeds; None while no cell has one of each."""
-        return outcomes.best(study, self._seen(study))
-
-    def _seen(self, study: StudyRow) -> Sequence[JobRow]:
+    def standing(self, study: StudyRow) -> tuple[Json, Json | None]:
+        """How far the study is, and the best cell so far: see `progress` and `best` in `store.outcomes`."""
         rows = select(JobRow).where(JobRow.study_id == study.id).order_by(JobRow.id)
-        return self.session.scalars(rows).all()
+        jobs = self.session.scalars(rows.options(defer(JobRow.spec))).all()
+        return outcomes.progress(study, jobs), outcomes.best(study, jobs)
 
 
 def _goes_on(job: JobRow) -> bool:

@@ -96,4 +96,6 @@ class Faults:
 
 
 def _unknown(unfit: _Unfit, axis: Axis) -> bool:
-    return any(fault.unknown and fault.place == axis.steps for fault in unfit.faults)
+    """Whether the cell's spec ends before the path does."""
+    ends = (axis.steps[: len(fault.place)] == fault.place for fault in unfit.faults if fault.unknown)
+    return any(ends)

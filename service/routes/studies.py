@@ -138,17 +138,18 @@ def study_report(study: str, request: Request, house: House, _: Reader) -> Respo
 
     `recommended` is the body of a job, ready to submit. While the study runs, `complete` is false.
     """
+    html = wants_html(request.headers.get("accept", ""))
     with house.store.session() as session:
         studies = Studies(session)
-        view = study_view(session, studies.get(study))
-        report = _report(studies.get(study), studies.outcomes(study))
+        row = studies.get(study)
+        view = study_view(session, row) if html else None
+        report = _report(row, studies.outcomes(study))
     content = orjson.dumps(report)
-    html = wants_html(request.headers.get("accept", ""))
     tag = tag_of(b"html" + content if html else content)
     headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "private, no-cache"}
     if holds(request, tag):
         return Response(status_code=304, headers=headers)
-    if html:
+    if view is not None:
         address = str(request.base_url).rstrip("/")
         page = study_page.render(view.model_dump(mode="json"), orjson.loads(content), address=address)
         return page_answer(page, headers)

@@ -310,7 +310,7 @@ class StudyDryRun(BaseModel):
 
 def study_view(session: Session, row: StudyRow) -> StudyView:
     """A study's row as the wire shows it."""
-    studies = Studies(session)
+    progress, best = Studies(session).standing(row)
     here = f"/v1/studies/{row.id}"
     return StudyView.model_validate(
         {
@@ -324,8 +324,8 @@ def study_view(session: Session, row: StudyRow) -> StudyView:
             "labels": row.labels,
             "cells": len(row.plan["cells"]),
             "skipped": row.plan["skipped"],
-            "progress": studies.progress(row),
-            "best": studies.best(row),
+            "progress": progress,
+            "best": best,
             "asked": None if row.is_over else row.asked,
             "problem": row.problem,
             "links": {"report": f"{here}/report", "jobs": f"/v1/jobs?study={row.id}"},

@@ -136,7 +136,10 @@ WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
     ({"base": {**BASE, "align_to": "nobody"}}, ["base", "align_to"]),
     ({"grid": {"init": ["he_normal", "orthogonul"]}}, ["grid", "init", "1"]),
     ({"grid": {"architecture.wide": [1, 2]}}, ["grid", "architecture.wide"]),
+    ({"grid": {"architecture.wide.deep": [1, 2]}}, ["grid", "architecture.wide.deep"]),
+    ({"grid": {"init.foo.bar": [1]}}, ["grid", "init.foo.bar"]),
     ({"grid": {"dataset": ["digits"]}}, ["grid", "dataset"]),
+    ({"labels": {"a": "x" * 300}}, ["labels"]),
     ({"grid": {"init": []}}, ["grid", "init"]),
     ({"grid": {"init": ["he_normal", {"name": "rbm_stack", "epochs": 4}]}}, ["grid", "init", "1"]),
     (
@@ -300,6 +303,8 @@ def test_a_running_study_is_cancelled_once_its_workers_have_ended_it(served: Doo
     assert claim(served) is not None
     asked = served.post(f"{PATH}/{study['id']}/cancel").json()
     assert (asked["state"], asked["asked"]) == ("running", "cancel")
+    assert served.post(f"{PATH}/{study['id']}/resume").status_code == 409
+    assert served.get(f"{PATH}/{study['id']}").json()["asked"] == "cancel"
 
 
 def test_a_race_holds_its_jobs_at_each_rung(served: Door) -> None:

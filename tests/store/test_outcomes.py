@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from store import JobRow, Jobs, Store, Studies
+from store.database import now
+from store.tables import StudyRow
 from tests.store import given, studying
 
 
@@ -85,7 +89,7 @@ def test_outcomes_come_by_cell_and_then_by_seed(store: Store) -> None:
 
 def _progress(store: Store, made: Any) -> dict[str, Any]:
     with store.session() as session:
-        return Studies(session).progress(Studies(session).get(made.id))
+        return Studies(session).standing(Studies(session).get(made.id))[0]
 
 
 def test_progress_counts_the_epochs_that_the_race_will_leave(store: Store) -> None:
@@ -119,6 +123,18 @@ def test_progress_counts_the_epochs_that_the_race_will_leave(store: Store) -> No
     assert (over["epoch"], over["epochs"], over["jobs_over"], over["seconds_left"]) == (12, 12, 4, 0.0)
 
 
+def test_what_is_left_follows_from_the_rows_alone(store: Store) -> None:
+    made = studying.study(store, cells=2)
+    job, _ = studying.claims(store)
+    _record(store, job, progress={"epoch": 12})
+    with store.transaction() as session:
+        begun = now(session) - timedelta(hours=1)
+        session.execute(update(StudyRow).values(started_at=begun))
+        session.execute(update(JobRow).values(updated_at=begun + timedelta(seconds=24)))
+    # 12 of 36 epochs in the 24 seconds to the last news: nothing else has changed since, nor has the answer.
+    assert _progress(store, made)["seconds_left"] == 48.0
+
+
 def test_progress_by_time_says_how_many_seconds_are_left(store: Store) -> None:
     rungs = ({"seconds": 10.0, "epochs": None, "keep": 1}, {"seconds": 30.0, "epochs": None, "keep": None})
     planned = {**studying.plan(cells=3, rungs=rungs), "budget": {"seconds": 30.0}}
@@ -146,7 +162,7 @@ def test_the_best_so_far_is_a_cell_that_is_in_the_race_and_has_all_its_seeds(sto
 
     def best() -> dict[str, Any] | None:
         with store.session() as session:
-            return Studies(session).best(Studies(session).get(made.id))
+            return Studies(session).standing(Studies(session).get(made.id))[1]
 
     assert best() is None
     jobs = {(studying.place(job)["cell"], studying.place(job)["seed"]): job for job in studying.claims(store)}

@@ -160,6 +160,20 @@ def test_a_resumed_study_takes_up_what_was_cancelled_and_leaves_the_race_as_it_w
     assert studying.found(store, made).state is JobState.SUCCEEDED
 
 
+def test_a_job_that_was_cancelled_at_its_rung_goes_on_to_that_of_the_others(store: Store) -> None:
+    made = studying.study(store, cells=1, seeds=(0, 1), rungs=studying.RACE)
+    one, two = studying.claims(store)
+    studying.pause(store, one, 3.0)
+    with store.transaction() as session:
+        Jobs(session).cancel(one.id)
+    studying.pause(store, two, 3.0)
+    assert studying.found(store, made).rung == 2
+    studying.cancel(store, made)
+    studying.resume(store, made)
+    assert studying.states(store, made) == ["queued", "queued"]
+    assert [studying.place(job)["pause_epochs"] for job in studying.claims(store)] == [6, 6]
+
+
 def test_a_failed_training_of_a_resumed_study_catches_up_with_the_others(store: Store) -> None:
     made = studying.study(store, cells=1, seeds=(0, 1), rungs=studying.RACE)
     one, two = studying.claims(store)
@@ -177,7 +191,13 @@ def test_only_a_failed_or_cancelled_study_can_be_resumed_and_its_dataset_must_be
     made = studying.study(store, data, cells=1)
     with pytest.raises(IllegalMove, match="queued study"):
         studying.resume(store, made)
+    job = given.claim(store)
     studying.cancel(store, made)
+    with pytest.raises(IllegalMove, match="running study"):
+        studying.resume(store, made)
+    assert studying.found(store, made).asked == "cancel", "which is still being carried out"
+    with store.transaction() as session:
+        Jobs(session).finish(job.id, job.token, JobState.CANCELLED)
     with store.transaction() as session:
         Datasets(session).remove(data.id)
     with pytest.raises(Conflict, match="dataset digits was removed"):
