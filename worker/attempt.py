@@ -18,6 +18,7 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.events import Checkpoint, Diagnosed, Epoch, Event, Finished, Initialised, Step, Warned
 from autoencoders.experiment import Experiment
 from autoencoders.spec import Spec
+from autoencoders.study.settle import time_left
 from autoencoders.training.batches import WINDOW_BYTES
 from store import logs
 from store.errors import Fenced, Unavailable
@@ -122,11 +123,9 @@ class Attempt:
         return experiment
 
     def _seconds_left(self) -> float | None:
-        """What choosing by trying has left of a budget in seconds; never nothing: there must be a model."""
+        """What choosing by trying has left of a budget in seconds."""
         budget = (self._row.study_place or {}).get("budget_seconds")
-        if budget is None or self._settled is None:
-            return budget
-        return max(1e-3, float(budget) - self._settled.seconds)
+        return time_left(budget, 0.0 if self._settled is None else self._settled.seconds)
 
     def _pass_on(self, experiment: Experiment) -> None:
         if self._wishes.leave:

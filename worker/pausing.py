@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from autoencoders.events import Epoch
+from autoencoders.study import rungs
 from autoencoders.training.state import Progress
 from store.tables import JobRow
 
@@ -41,8 +42,7 @@ class Rung:
 
     def __init__(self, row: JobRow) -> None:
         place: dict[str, Any] = row.study_place or {}
-        self._epochs: int | None = place.get("pause_epochs")
-        self._seconds: float | None = place.get("pause_seconds")
+        self._pauses = {name: place.get(name) for name in ("pause_epochs", "pause_seconds")}
         self._last_epoch: int = row.spec.get("training", {}).get("epochs") or 0
         self.init_seconds = float(row.metrics.get("init_seconds") or 0.0)
         self.settling_seconds = 0.0
@@ -50,23 +50,17 @@ class Rung:
 
     def is_due(self, event: Epoch) -> bool:
         """Whether the training waits after this epoch; never after its last."""
-        self.reached = event.epoch < event.epochs and self._is_far_enough(event.epoch, event.seconds)
+        self.reached = self._is_due(event.epoch, event.epochs, event.seconds)
         return self.reached
 
     def was_due(self, progress: Progress) -> bool:
         """Whether an attempt that goes on from here is to wait before any step."""
         self.init_seconds = progress.prior_seconds
-        return (
-            progress.batch == 0
-            and 0 < progress.epoch < self._last_epoch
-            and self._is_far_enough(progress.epoch, progress.seconds)
-        )
+        return progress.batch == 0 and self._is_due(progress.epoch, self._last_epoch, progress.seconds)
 
-    def _is_far_enough(self, epoch: int, seconds: float) -> bool:
-        if self._epochs is not None:
-            return epoch >= self._epochs
+    def _is_due(self, epoch: int, epochs: int, seconds: float) -> bool:
         spent = self.settling_seconds + self.init_seconds + seconds
-        return self._seconds is not None and spent >= self._seconds
+        return rungs.is_due(epoch, of=epochs, spent=spent, **self._pauses)
 
 
 def _finite(figure: float) -> float | None:

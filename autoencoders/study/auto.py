@@ -41,7 +41,7 @@ FEWEST_IN_HASTE = 10
 """With a deadline a race of fewer steps than these would say nothing, and the forecasts decide."""
 
 BROKEN = (AutoencoderError, RuntimeError, ValueError)
-"""What ends a candidate, and not the job: a pretraining that diverges, a decomposition that fails."""
+"""What ends one of several, and not all: a pretraining that diverges, a decomposition that fails."""
 
 Make = Callable[[InitChoice], Experiment]
 

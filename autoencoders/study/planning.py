@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autoencoders.data.manifest import Facts
 from autoencoders.errors import SpecRefused
-from autoencoders.spec import Spec
+from autoencoders.spec import Spec, TrainingPart
 from autoencoders.study import rungs as ladder
 from autoencoders.study.faults import Fault, Faults
 from autoencoders.study.grid import Axis, Document, combinations, normalised, placed, read_axes, untagged
@@ -167,13 +167,17 @@ def _check_request(
 
 
 def _epochs_wanted(base: Mapping[str, Any], budget: Mapping[str, float] | None) -> int:
-    """The budget's epochs; or else the base's, or a spec's usual ones where those are no number."""
+    """The budget's epochs; or else the base's, or a spec's usual ones."""
     if budget is not None and "epochs" in budget:
         return int(budget["epochs"])
-    usual: int = Spec.model_fields["training"].default.epochs
     training = base.get("training")
-    given = training.get("epochs", usual) if isinstance(training, Mapping) else usual
-    return given if isinstance(given, int) and given >= 1 else usual
+    usual = TrainingPart()
+    if not isinstance(training, Mapping) or "epochs" not in training:
+        return usual.epochs
+    try:
+        return TrainingPart.model_validate({"epochs": training["epochs"]}).epochs
+    except ValidationError:
+        return usual.epochs  # every cell will be refused at the base's
 
 
 class _Maker:

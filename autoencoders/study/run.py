@@ -20,14 +20,15 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.errors import TrainingDiverged
 from autoencoders.events import Checkpoint, Diagnosed, Epoch, Event, Finished, Initialised
 from autoencoders.experiment import Experiment
-from autoencoders.init import inits
-from autoencoders.init.lift import InitChoice
 from autoencoders.spec import Spec
 from autoencoders.study import rungs
+from autoencoders.study.auto import BROKEN
 from autoencoders.study.grid import Document
 from autoencoders.study.planning import Cell, LearningRate, plan
+from autoencoders.study.ranking import DIVERGED
+from autoencoders.study.rates import rate_in
 from autoencoders.study.report import compose
-from autoencoders.study.settle import Settling
+from autoencoders.study.settle import Settling, time_left
 from autoencoders.training import TrainingState
 
 POINT = ("epoch", "step", "error", "loss", "seconds")
@@ -110,7 +111,7 @@ class Study:
         for number, rung in enumerate(self.plan.rungs, start=1):
             for training in self._trainings:
                 yield from training.go_on(number, rung["seconds"] if rung["keep"] else None)
-            if rung["keep"] is not None:
+            if rung["keep"] is not None and any(training.waits for training in self._trainings):
                 self._stop_losers(rung["keep"])
 
     def _stop_losers(self, keep: int) -> None:
@@ -136,7 +137,7 @@ class Study:
         """The report, at any time: see `compose`."""
         states = {outcome["state"] for outcome in self.outcomes}
         over = states <= {"succeeded", "failed", "cancelled"}
-        state = ("failed" if states == {"failed"} else "succeeded") if over else "running"
+        state = ("succeeded" if "succeeded" in states else "failed") if over else "running"
         known: dict[str, float | None] = next(
             (one["baselines"] for one in self.outcomes if one["baselines"]), {}
         )
@@ -192,6 +193,11 @@ class _Training:
         error = self.outcome["error"]
         return float("inf") if error is None or self.outcome["state"] == "failed" else float(error)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is at a rung, with more to come."""
+        return self._state is not None
+
     def lose(self) -> None:
         """Take no further part."""
         self.outcome["raced_out"] = True
@@ -208,9 +214,11 @@ class _Training:
             for event in self._events(number, until_seconds):
                 self._note(event)
                 yield Told(self.place, self.outcome["seed"], event)
-        except TrainingDiverged as error:
-            problem = {"type": "training-diverged", "title": "Training diverged", "detail": str(error)}
+        except BROKEN as error:
+            kind = DIVERGED if isinstance(error, TrainingDiverged) else type(error).__name__
+            problem = {"type": kind, "title": "The training failed", "detail": str(error)}
             self.outcome |= {"state": "failed", "error": None, "problem": problem}
+            self._state = None
 
     def _events(self, number: int, until_seconds: float | None) -> Iterator[Event]:
         if self._state is None:
@@ -226,7 +234,13 @@ class _Training:
         pause = self._cell.pauses[number - 1]
         for event in experiment.run(self._state):
             yield event
-            if isinstance(event, Epoch) and self._at_rung(event, pause, until_seconds):
+            if isinstance(event, Epoch) and rungs.is_due(
+                event.epoch,
+                of=event.epochs,
+                spent=self._spent(event),
+                pause_epochs=pause,
+                pause_seconds=until_seconds,
+            ):
                 experiment.checkpoint()
             if isinstance(event, Checkpoint):
                 self._state = event.state
@@ -235,27 +249,22 @@ class _Training:
 
     def _settled(self) -> Iterator[Event]:
         """Choose what the spec leaves open: an init that stands for others, and the rate where asked to."""
-        word = self._spec.init.name if isinstance(self._spec.init, InitChoice) else None
-        automatic = word is not None and bool(inits[word].traits.get("settled"))
-        if not automatic and self._learning_rate == "fixed":
-            return
         settling = Settling(self._spec, self._dataset, learning_rate=self._learning_rate, **self._hardware)
+        if not settling.is_needed:
+            return
         began = self._hardware["clock"]()
         yield from settling.run()
         self._settling_seconds = self._hardware["clock"]() - began
-        if self._seconds is not None:
-            self._seconds = max(1e-3, self._seconds - self._settling_seconds)
+        self._seconds = time_left(self._seconds, self._settling_seconds)
         self._spec = settling.spec
-        if automatic:
+        if settling.evidence["auto"] is not None:
             self.outcome["chosen"] = self._spec.model_dump(mode="json")["init"]
-        if self._learning_rate != "fixed":
-            self.outcome["learning_rate"] = self._spec.optimizer.parameters()["learning_rate"]
+        if settling.evidence["learning_rate"] is not None:
+            self.outcome["learning_rate"] = rate_in(self._spec)
 
-    def _at_rung(self, event: Epoch, pause: int | None, until_seconds: float | None) -> bool:
-        if until_seconds is not None:
-            spent = self._settling_seconds + (self.outcome["init_seconds"] or 0.0) + event.seconds
-            return spent >= until_seconds
-        return pause is not None and event.epoch >= pause
+    def _spent(self, event: Epoch) -> float:
+        """All seconds of its budget that are gone."""
+        return self._settling_seconds + (self.outcome["init_seconds"] or 0.0) + event.seconds
 
     def _note(self, event: Event) -> None:
         outcome = self.outcome

@@ -64,6 +64,30 @@ def pauses(ladder: Sequence[dict[str, Any]], pretraining: float) -> list[int | N
     return found
 
 
+def is_due(
+    epoch: int,
+    *,
+    of: int,
+    spent: float = 0.0,
+    pause_epochs: int | None = None,
+    pause_seconds: float | None = None,
+) -> bool:
+    """Whether a training waits for the others after so many epochs `of` its own; never after its last.
+
+    Args:
+        epoch: how many it has behind it.
+        of: how many it has in all.
+        spent: seconds, its initialisation and whatever was settled before counted.
+        pause_epochs: after how many it is to wait, or None.
+        pause_seconds: or after how much time; both None: at the last rung nobody waits.
+    """
+    if not 0 < epoch < of:
+        return False
+    if pause_epochs is not None:
+        return epoch >= pause_epochs
+    return pause_seconds is not None and spent >= pause_seconds
+
+
 def survivors(errors: Sequence[Sequence[float]], keep: int) -> list[int]:
     """Which cells go on: those without a failed seed first, then by mean error; in the cells' own order.
 

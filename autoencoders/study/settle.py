@@ -31,6 +31,11 @@ def is_auto(plan: InitChoice | InitParts) -> bool:
     return isinstance(plan, InitChoice) and plan.name == WORD
 
 
+def time_left(budget_seconds: float | None, spent: float) -> float | None:
+    """What settling leaves of a budget in seconds; never nothing, since there must be a model."""
+    return None if budget_seconds is None else max(1e-3, budget_seconds - spent)
+
+
 class Settling:
     """The init `auto` and the learning rate of a spec, settled on the user's rows.
 

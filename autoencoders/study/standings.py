@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autoencoders.study import bootstrap
+from autoencoders.study import bootstrap, rungs
 
 OVER = ("succeeded", "failed", "cancelled")
 
@@ -66,7 +66,7 @@ class Standing:
     @property
     def shown(self) -> float:
         """The mean error of the seeds that did not fail; infinite where there is none."""
-        return math.fsum(self.finite) / len(self.finite) if self.finite else math.inf
+        return rungs.standing(self.finite)[1]
 
     @property
     def raced_out(self) -> bool:
@@ -86,7 +86,7 @@ class Standing:
     @property
     def order(self) -> tuple[bool, bool, float, int]:
         """What ranks it: whether it has errors, whether a seed failed, the mean of the others, the plan."""
-        return not self.errors, self.failed > 0, self.shown, self.place
+        return not self.errors, *rungs.standing(list(self.errors.values())), self.place
 
     @property
     def best(self) -> Mapping[str, Any] | None:

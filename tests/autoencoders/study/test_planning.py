@@ -41,6 +41,10 @@ def test_unset_the_budget_is_the_base_s_epochs() -> None:
     assert study.budget == {"epochs": 9}
     assert {cell.job["training"]["epochs"] for cell in study.cells} == {9}
     assert planned({"code": 2}, grid=STARTS).budget == {"epochs": 50}
+    # Whatever a spec reads as a number is one.
+    assert planned({"code": 2, "training": {"epochs": 20.0}}, grid=STARTS).budget == {"epochs": 20}
+    wrong = refused({"code": 2, "training": {"epochs": 0}}, grid=STARTS)
+    assert [place for place, _ in wrong] == [("base", "training", "epochs")]
 
 
 def test_a_pretraining_s_passes_are_epochs_of_its_cell() -> None:

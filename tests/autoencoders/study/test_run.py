@@ -72,6 +72,43 @@ def test_a_training_that_diverges_fails_its_cell_and_not_the_study(rows: Dataset
     assert "diverged" in made["ranking"][1]["cause"]
 
 
+def test_whatever_keeps_a_training_from_beginning_fails_its_cell_and_not_the_study(
+    rows: Dataset, tmp_path: Path
+) -> None:
+    starts = [{"name": "model", "source": "gone@1"}, "lsuv"]
+    study = Study(
+        QUICK, rows, grid={"init": starts}, budget={"epochs": 2}, earlier=lambda name: tmp_path / name
+    )
+    for _ in study.run():
+        pass
+    made = study.report()
+    assert [line["cell"]["init"] for line in made["ranking"]] == ["lsuv", starts[0]]
+    assert (made["ranking"][1]["failed"], made["complete"], made["state"]) == (1, True, "succeeded")
+    assert "gone@1" in made["ranking"][1]["cause"]
+
+
+def test_who_is_through_before_its_rung_is_not_stopped_there(rows: Dataset) -> None:
+    # Eight of nine passes are the pretraining's: its only epoch ends at the first rung.
+    sigmoid = {**QUICK, "architecture": {"name": "dense", "widths": [8], "code": 3, "activation": "sigmoid"}}
+    starts = ["lsuv", {"name": "rbm_stack", "epochs": 4, "learning_rate": 10}, "pca", "he_normal"]
+    study = Study(sigmoid, rows, grid={"init": starts}, racing=True)
+    for _ in study.run():
+        pass
+    assert study.plan.cells[1].job["training"]["epochs"] == 1
+    through = study.outcomes[1]
+    assert (through["state"], through["ended"], len(through["curve"])) == ("succeeded", "epochs", 1)
+
+
+def test_a_rung_that_nobody_waits_at_stops_nobody(rows: Dataset) -> None:
+    early = {"epochs": 60, "batch_size": 32, "early_stopping": {"patience": 1}}
+    base = {**QUICK, "training": early, "optimizer": {"name": "sgd", "learning_rate": 1e-12}}
+    study = Study(base, rows, grid=STARTS, racing=True)
+    for _ in study.run():
+        pass
+    assert {outcome["ended"] for outcome in study.outcomes} == {"early_stopping"}
+    assert not any(outcome["raced_out"] for outcome in study.outcomes)
+
+
 def test_its_report_can_be_read_before_the_end(rows: Dataset) -> None:
     study = Study(QUICK, rows, grid=STARTS)
     assert study.report()["best"] is None

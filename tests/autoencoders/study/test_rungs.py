@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from autoencoders.study.rungs import pauses, rungs, survivors
+from autoencoders.study.rungs import is_due, pauses, rungs, survivors
 from store import halving
 
 
@@ -61,6 +61,15 @@ def test_a_pretraining_was_spent_before_the_pause() -> None:
     assert pauses(ladder, 1.5) == [1, 7, None]
     assert pauses(ladder, 20.0) == [1, 2, None], "it goes on a little at every rung"
     assert pauses(rungs(cells=24, epochs=None, seconds=9.0, racing=True), 0.0) == [None, None, None]
+
+
+def test_a_training_waits_at_its_rung_and_never_after_its_last_epoch() -> None:
+    by_epochs = [is_due(epoch, of=9, pause_epochs=3) for epoch in (0, 1, 2, 3, 8, 9)]
+    assert by_epochs == [False, False, False, True, True, False]
+    by_time = [is_due(1, of=9, spent=spent, pause_seconds=10.0) for spent in (9.9, 10.0)]
+    assert by_time == [False, True]
+    assert not is_due(9, of=9, spent=99.0, pause_seconds=10.0)
+    assert not is_due(8, of=9, spent=1e9), "at the last rung nobody waits"
 
 
 def test_the_best_go_on_in_their_own_order_and_of_equals_the_first() -> None:
