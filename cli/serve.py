@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 from cli.environment import read_settings
@@ -81,7 +82,10 @@ def serve(*, fd: int | None = None) -> None:
         from uvicorn.supervisors import Multiprocess
 
         door.set_inheritable(True)
-        Multiprocess(config, sockets=[door]).run()
+        with tempfile.TemporaryDirectory(prefix="hourglass-metrics-") as folder:
+            # The processes read their settings from the environment, each for itself.
+            os.environ.setdefault("HOURGLASS_METRICS_FOLDER", folder)
+            Multiprocess(config, sockets=[door]).run()
     else:
         uvicorn.Server(config).run(sockets=[door])
 

@@ -161,12 +161,15 @@ async def _lifespan(app: Application) -> AsyncIterator[None]:
     caretaker = Caretaker(store)
     caretaker.start()
     tailer = asyncio.create_task(gateway.tailer.run())
+    telling = asyncio.create_task(gateway.siblings.run())
     try:
         with _long_answers_end_on_signals(gateway):
             yield
     finally:
         gateway.tailer.close()
         await end(tailer)
+        await end(telling)
+        gateway.siblings.write()
         await asyncio.to_thread(caretaker.stop)
         await asyncio.to_thread(gateway.close)
         await asyncio.to_thread(store.close)

@@ -7,10 +7,12 @@ from typing import Self
 
 from anyio import CapacityLimiter
 
+from service import metrics
 from service.auth import Gatekeeper
 from service.children import Bounds, Children
 from service.serving.engine import Engine
 from service.settings import ServiceSettings
+from service.siblings import Siblings
 from service.stream import Tailer
 from store import Store
 
@@ -27,6 +29,7 @@ class Gateway:
     waiting: CapacityLimiter
     tailer: Tailer
     engine: Engine
+    siblings: Siblings
 
     @classmethod
     def open(cls, settings: ServiceSettings, store: Store) -> Self:
@@ -45,6 +48,7 @@ class Gateway:
                 keep_alive_seconds=settings.keep_alive_seconds,
             ),
             engine=Engine(store, settings),
+            siblings=Siblings(metrics.render, settings.metrics_folder),
         )
 
     def bounds(self) -> Bounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -57,6 +58,10 @@ class ServiceSettings(StoreSettings):
     inference_device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where models answer.")
     gateway_processes: int = Field(
         1, ge=0, le=64, description="Gateway processes that `serve` runs on the one port; 0: one per core."
+    )
+    metrics_folder: Path | None = Field(
+        None,
+        description="Where gateway processes on one port share their series; unset: `serve` makes a folder.",
     )
     inference_threads: NonNegativeInt = Field(
         0, description="Threads of a forward pass; 0: the cores, shared out among the gateway's processes."

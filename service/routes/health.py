@@ -71,9 +71,9 @@ def ready(house: House, response: Response) -> Ready:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def prometheus() -> Response:
-    """The series of this gateway process."""
-    return Response(metrics.render(), media_type=metrics.CONTENT_TYPE)
+def prometheus(house: House) -> Response:
+    """The series of the gateway, of all its processes on this port."""
+    return Response(house.siblings.render(), media_type=metrics.CONTENT_TYPE)
 
 
 def _workers(house: House) -> str | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,8 @@ import pytest
 from autoencoders import bundle
 from store import Models, migrate
 from tests.service.conftest import opened_store, settings_for, train_into
-from tests.system.house import clean_environment, eventually, free_port
+from tests.system.gateways import gateway, is_open
+from tests.system.house import eventually
 
 pytestmark = pytest.mark.system
 
@@ -86,41 +85,6 @@ class Crowd:
     def versions(self, name: str, *, after: float) -> set[int | None]:
         """Which versions answered for a name in the requests that began after a moment."""
         return {each.version for each in self.asked if each.name == name and each.began > after}
-
-
-@contextmanager
-def gateway(home: Path, number: int) -> Iterator[httpx.Client]:
-    """A gateway process; the second has no room for more than one model, so that it loads all the time."""
-    port = free_port()
-    environment = {
-        "HOURGLASS_HOME": str(home),
-        "HOURGLASS_PORT": str(port),
-        "HOURGLASS_INFERENCE_THREADS": "1",
-        "HOURGLASS_FREE_DISK_FLOOR_BYTES": "0",
-        "HOURGLASS_CARETAKER_SECONDS": "0.1",
-        **({"HOURGLASS_MODEL_CACHE_BYTES": "1"} if number else {}),
-    }
-    with (home.parent / f"gateway{number}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "serve"],
-            cwd=home.parent,
-            env=clean_environment(**environment),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_open(client: httpx.Client) -> bool:
-    try:
-        return client.get("/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture
