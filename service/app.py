@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import openapi, problems
@@ -90,12 +90,28 @@ class Application(FastAPI):
                 if scope["path"].startswith(f"{prefix}/")
                 else scope["path"]
             )
-            scope = {**scope, "root_path": prefix, "path": bare}
+            scope, send = {**scope, "root_path": prefix, "path": bare}, _from_outside(prefix, send)
         found = self.shortcut.find(scope) if scope["type"] == "http" else None
         if found is None:
             await self._ordinary(scope, receive, send)
         else:
             await self.shortcut.serve(*found, scope, receive, send)
+
+
+def _from_outside(prefix: str, send: Send) -> Send:
+    """Send on, with places of this service (`Location`) as whoever stands before the proxy reaches them."""
+    before = prefix.encode()
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [
+                (name, before + value if name == b"location" and value.startswith(b"/") else value)
+                for name, value in message.get("headers", ())
+            ]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return sent
 
 
 def create_app(settings: ServiceSettings) -> Application:
