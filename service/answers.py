@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -73,28 +74,44 @@ def identity(caller: Caller) -> str | None:
     return caller.key
 
 
-def once(
-    store: Store,
-    caller: Caller,
-    *,
-    route: str,
-    key: str | None,
-    body_sha256: str,
-    make: Callable[[Session], Response],
-) -> Response:
+@dataclass(frozen=True)
+class Asked:
+    """A request that may come again.
+
+    Attributes:
+        route: its method and path.
+        key: its Idempotency-Key, if it has one.
+        body_sha256: the fingerprint of its body.
+    """
+
+    route: str
+    key: str | None
+    body_sha256: str
+
+
+def once(store: Store, caller: Caller, asked: Asked, make: Callable[[Session], Response]) -> Response:
     """What `make` answers, in one transaction with the key's own row: whole and remembered, or not at all."""
     with store.transaction() as session:
         answers = Idempotency(session)
-        if key is not None:
-            before = answers.begin(key, identity(caller), route, body_sha256)
+        if asked.key is not None:
+            before = answers.begin(asked.key, identity(caller), asked.route, asked.body_sha256)
             if before is not None:
                 return replayed(before)
         response = make(session)
-        if key is not None:
+        if asked.key is not None:
             answers.complete(
-                key, identity(caller), response.status_code, kept(response), bytes(response.body)
+                asked.key, identity(caller), response.status_code, kept(response), bytes(response.body)
             )
         return response
+
+
+def repeated(store: Store, caller: Caller, asked: Asked) -> Response | None:
+    """The first answer, where there was one; to be asked before what the request needs, which may be gone."""
+    if asked.key is None:
+        return None
+    with store.session() as session:
+        before = Idempotency(session).given(asked.key, identity(caller), asked.route, asked.body_sha256)
+    return None if before is None else replayed(before)
 
 
 def kept(response: Response) -> Mapping[str, str]:

@@ -56,15 +56,17 @@ class Idempotency:
             before = self._row(key, caller)  # somebody was faster; it may be gone again, if that one failed
             if before is None:
                 raise Conflict(_IN_FLIGHT)
-        if (before.route, before.body_sha256) != (route, body_sha256):
-            raise Conflict("this Idempotency-Key came with another request before")
-        if before.status is not None:
-            headers = {name: str(value) for name, value in (before.headers or {}).items()}
-            return Stored(before.status, headers, before.body or b"")
+        if (answer := _answer(before, route, body_sha256)) is not None:
+            return answer
         if before.begun_at > moment - timedelta(seconds=in_flight_seconds):
             raise Conflict(_IN_FLIGHT)
         before.begun_at = moment
         return None
+
+    def given(self, key: str, caller: str | None, route: str, body_sha256: str) -> Stored | None:
+        """The answer given before, or None; `Conflict` as for `begin`. A look that takes no lock."""
+        row = self.session.get(IdempotencyRow, (caller or "", key)) if key.isprintable() else None
+        return None if row is None else _answer(row, route, body_sha256)
 
     def complete(
         self, key: str, caller: str | None, status: int, headers: Mapping[str, str], body: bytes
@@ -92,3 +94,12 @@ class Idempotency:
         )
         held = rows.with_for_update(key_share=True).execution_options(populate_existing=True)
         return self.session.scalars(held).one_or_none()
+
+
+def _answer(row: IdempotencyRow, route: str, body_sha256: str) -> Stored | None:
+    if (row.route, row.body_sha256) != (route, body_sha256):
+        raise Conflict("this Idempotency-Key came with another request before")
+    if row.status is None:
+        return None
+    headers = {name: str(value) for name, value in (row.headers or {}).items()}
+    return Stored(row.status, headers, row.body or b"")

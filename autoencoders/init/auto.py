@@ -48,8 +48,9 @@ def auto(
 ) -> Iterator[Event]:
     """The best of the candidates meant for this architecture and activation, found by a race on the rows.
 
-    `budget` is the share of the job's steps that may go to it; each candidate in the race takes 200 in any
-    case, or as many as the job has. `output_bias` and `centre` hold for every candidate.
+    `budget` is the share of the job's steps that may go to it. In any case each candidate in the race takes
+    200, or as many as the job has, and those that come out close run again for twice as long. `output_bias`
+    and `centre` hold for every candidate.
 
     Raises:
         SpecRefused: always; whoever trains settles it first, as `autoencoders.study.settle` does.

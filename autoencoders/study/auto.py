@@ -151,7 +151,7 @@ class Auto:
             said = "; ".join(f"{entry.choice.name}: {entry.why}" for entry in entries)
             raise NoCandidate(f"no candidate for `{WORD}` could begin this model: {said}")
         yield from self._race(_worth_a_race(finalists))
-        self.chosen = min(finalists, key=_rank).choice
+        self.chosen = min(finalists, key=rank).choice
         self.evidence = self._found(entries, self._clock() - began)
         detail = {"chosen": self.chosen.model_dump(mode="json"), "evidence": self.evidence}
         yield Initialised(word=WORD, part="model", seconds=self._clock() - began, detail=detail)
@@ -257,7 +257,7 @@ class Auto:
         assert self.chosen is not None
         return {
             "chosen": self.chosen.model_dump(mode="json"),
-            "candidates": [entry.to_json() for entry in sorted(entries, key=_rank)],
+            "candidates": [entry.to_json() for entry in sorted(entries, key=rank)],
             "rounds": [asdict(length) for length in self._rounds],
             "steps": dict(self._spent),
             "job_steps": self._job_steps,
@@ -287,7 +287,7 @@ def _worth_a_race(entries: Sequence[Entry]) -> list[Entry]:
 
 def _close(entries: Sequence[Entry]) -> list[Entry]:
     """Those in front, where the round before does not tell them apart."""
-    front = sorted(entries, key=_rank)[:IN_FRONT]
+    front = sorted(entries, key=rank)[:IN_FRONT]
     return [entry for entry in front if _error(entry) <= CLOSE * _error(front[0]) < math.inf]
 
 
@@ -295,6 +295,6 @@ def _error(entry: Entry) -> float:
     return entry.rounds[-1].error if entry.rounds else math.inf
 
 
-def _rank(entry: Entry) -> tuple[int, float, float]:
-    """Who got furthest, by the last round's figure; where two have none, by the forecast."""
-    return (-len(entry.rounds), _error(entry), -entry.expected)
+def rank(entry: Entry) -> tuple[bool, int, float, float]:
+    """Those with an error first, of them who got furthest, by that error; the others by forecast."""
+    return (math.isinf(_error(entry)), -len(entry.rounds), _error(entry), -entry.expected)

@@ -56,6 +56,8 @@ def _finite(marks: Marks) -> Marks:
 def costs(standings: Sequence[Standing], baselines: Mapping[str, float | None]) -> list[dict[str, Any]]:
     """What it cost to come down to a few errors: half-way to PCA's, PCA's, and near the best one's.
 
+    PCA's are targets only where all cells have the same, as those of one code size do.
+
     Of each target the cells all of whose seeds came there, the cheapest first, with the means over seeds of
     the first epoch, step and time at which they had.
     """
@@ -71,7 +73,8 @@ def costs(standings: Sequence[Standing], baselines: Mapping[str, float | None]) 
 def _targets(standings: Sequence[Standing], baselines: Mapping[str, float | None]) -> list[tuple[float, str]]:
     mean, pca = baselines.get("mean"), baselines.get("pca")
     targets: list[tuple[float, str]] = []
-    if mean is not None and pca is not None and pca < mean:
+    alone = all(_alike(pca, standing.baselines.get("pca")) for standing in standings)
+    if mean is not None and pca is not None and pca < mean and alone:
         targets += [
             ((mean + pca) / 2, "half of the way from the mean's error to PCA's"),
             (pca, "PCA's error"),
@@ -80,6 +83,11 @@ def _targets(standings: Sequence[Standing], baselines: Mapping[str, float | None
     if best is not None and best > 0:
         targets.append((NEAR * best, "a tenth above the best cell's error"))
     return sorted(targets, reverse=True)
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    """Whether two machines' figures are one, to the digits in which they may differ."""
+    return one == other or (one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6))
 
 
 def _reached(standing: Standing, error: float) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from autoencoders.bundle import space_of
 from autoencoders.data.manifest import Facts, Manifest
-from service.answers import created, fingerprint, once
+from service.answers import Asked, created, fingerprint, once, repeated
 from service.auth import Caller
 from service.dependencies import House, IdempotencyKey, Reader, Trainer
 from service.errors import FieldRefused, PreconditionFailed
@@ -104,15 +104,16 @@ def embed_dataset(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queues a job that writes one file, of data larger than memory too; its version is settled now."""
+    asked = Asked(f"POST /v1/models/{name}/embeddings", idempotency_key, fingerprint(body.model_dump_json()))
+    if (before := repeated(house.store, caller, asked)) is not None:
+        return before
     submission = _prepare(house, name, body)
     house.store.artifacts.check_room()
     response = once(
         house.store,
         caller,
-        route=f"POST /v1/models/{name}/embeddings",
-        key=idempotency_key,
-        body_sha256=fingerprint(body.model_dump_json()),
-        make=lambda session: _queue(session, submission, caller, request.state.request_id),
+        asked,
+        lambda session: _queue(session, submission, caller, request.state.request_id),
     )
     house.store.queue.hint(submission.device)
     return response

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from service.answers import Listing, created, dump, fingerprint, once, tagged
+from service.answers import Asked, Listing, created, dump, fingerprint, once, repeated, tagged
 from service.auth import Caller
 from service.dependencies import After, House, IdempotencyKey, LabelFilter, Limit, Reader, Trainer
 from service.json_route import JsonRoute
@@ -36,18 +36,18 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queues a training; the smallest body is `{"dataset": "digits", "code": 8}`."""
-    submission = prepare(house, body)
     if dry_run:
-        return Response(dump(estimate(submission)), 200, media_type="application/json")
+        return Response(dump(estimate(prepare(house, body))), 200, media_type="application/json")
+    asked = Asked("POST /v1/jobs", idempotency_key, fingerprint(body.model_dump_json(exclude_unset=True)))
+    if (before := repeated(house.store, caller, asked)) is not None:
+        return before
+    submission = prepare(house, body)
     house.store.artifacts.check_room()
-    sha256 = fingerprint(body.model_dump_json(exclude_unset=True))
     response = once(
         house.store,
         caller,
-        route="POST /v1/jobs",
-        key=idempotency_key,
-        body_sha256=sha256,
-        make=lambda session: _queue(session, submission, caller, request.state.request_id),
+        asked,
+        lambda session: _queue(session, submission, caller, request.state.request_id),
     )
     house.store.queue.hint(submission.device)
     return response

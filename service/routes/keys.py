@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from service.answers import Listing, created, fingerprint, once
+from service.answers import Asked, Listing, created, fingerprint, once
 from service.auth import ScopeName
 from service.dependencies import Admin, After, House, IdempotencyKey, Limit
 from service.json_route import JsonRoute
@@ -80,14 +80,8 @@ def issue_key(
         secrets.append(secret)
         return created(_key(row), 201, f"/v1/keys/{row.id}")
 
-    made = once(
-        house.store,
-        caller,
-        route="POST /v1/keys",
-        key=idempotency_key,
-        body_sha256=fingerprint(body.model_dump_json()),
-        make=make,
-    )
+    asked = Asked("POST /v1/keys", idempotency_key, fingerprint(body.model_dump_json()))
+    made = once(house.store, caller, asked, make)
     house.gatekeeper.forget()
     if not secrets:
         return made

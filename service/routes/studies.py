@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from autoencoders.study import compose
 from service import study_page
-from service.answers import Listing, created, dump, fingerprint, holds, once, tag_of, tagged
+from service.answers import Asked, Listing, created, dump, fingerprint, holds, once, repeated, tag_of, tagged
 from service.auth import Caller
 from service.dependencies import After, House, IdempotencyKey, LabelFilter, Limit, Reader, Trainer
 from service.json_route import JsonRoute
@@ -44,17 +44,18 @@ def submit_study(
 
     It becomes jobs on the same queue; `links.report` says what they show, from the first one on.
     """
-    submission = prepare_study(house, body)
     if dry_run:
-        return Response(dump(estimate_study(submission)), 200, media_type="application/json")
+        return Response(dump(estimate_study(prepare_study(house, body))), 200, media_type="application/json")
+    asked = Asked("POST /v1/studies", idempotency_key, fingerprint(body.model_dump_json(exclude_unset=True)))
+    if (before := repeated(house.store, caller, asked)) is not None:
+        return before
+    submission = prepare_study(house, body)
     house.store.artifacts.check_room()
     return once(
         house.store,
         caller,
-        route="POST /v1/studies",
-        key=idempotency_key,
-        body_sha256=fingerprint(body.model_dump_json(exclude_unset=True)),
-        make=lambda session: _queue(session, submission, caller, request.state.request_id),
+        asked,
+        lambda session: _queue(session, submission, caller, request.state.request_id),
     )
 
 

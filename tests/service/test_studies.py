@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from autoencoders.study import PRESETS
@@ -244,6 +245,30 @@ def test_a_repeated_submit_gives_the_first_answer(served: Door) -> None:
     assert again.headers["location"] == first.headers["location"]
     assert len(served.get(PATH).json()["items"]) == 1
     assert served.post(PATH, json={**STUDY, "seeds": [0]}, headers=headers).status_code == 409
+
+
+def test_a_repeated_submit_gives_the_first_answer_when_its_dataset_is_gone(served: Door) -> None:
+    rows = "a,b\n" + "\n".join(f"{n},{n * n % 7}" for n in range(40))
+    uploaded = {"content": rows, "headers": {"Content-Type": "text/csv"}}
+    assert served.post("/v1/datasets?name=mine", **uploaded).status_code == 201
+    study = {"base": {**BASE, "dataset": "mine", "code": 1}, "grid": GRID}
+    job = {"dataset": "mine", "code": 1}
+    sent: dict[str, dict[str, Any]] = {PATH: study, "/v1/jobs": job}
+    first = {path: _repeatable(served, path, body) for path, body in sent.items()}
+    for answer in first.values():
+        assert answer.status_code == 202, answer.text
+        served.post(f"{answer.headers['location']}/cancel")
+    assert served.delete("/v1/datasets/mine").status_code == 204
+    for path, body in sent.items():
+        again = _repeatable(served, path, body)
+        assert (again.status_code, again.content) == (202, first[path].content)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert _repeatable(served, path, {**body, "labels": {"a": "b"}}).status_code == 409
+        assert served.post(path, json=body).status_code == 422
+
+
+def _repeatable(door: Door, path: str, body: dict[str, Any]) -> httpx.Response:
+    return door.post(path, json=body, headers={"Idempotency-Key": path})
 
 
 def test_studies_are_listed_newest_first_and_filtered(served: Door) -> None:

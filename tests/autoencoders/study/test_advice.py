@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.autoencoders.study.cells import (
+    BASE,
     CLOSE,
     DIVERGED,
     GRID,
@@ -139,12 +140,33 @@ def test_how_often_intervals_of_few_seeds_hold_the_mean_is_said(seeds: int, held
 
 
 @pytest.mark.parametrize("rule", ["fixed", "trial"])
-@pytest.mark.parametrize("chosen", [None, {"name": "rbm_stack", "epochs": 10}])
-def test_what_choosing_cost_is_said_to_be_in_no_budget_of_epochs(rule: Any, chosen: Any) -> None:
-    plan = planned(grid=GRID, learning_rate=rule)
-    notes = report(plan, [outcome(0, 0, 3.0, chosen=chosen), outcome(1, 0, 4.0)])["notes"]
-    told = [note for note in notes if "not counted" in note]
-    assert len(told) == (rule != "fixed" or chosen is not None)
-    timed = planned(grid=GRID, learning_rate=rule, budget={"seconds": 9.0})
-    notes = report(timed, [outcome(0, 0, 3.0, chosen=chosen)])["notes"]
-    assert not any("not counted" in note for note in notes), "it is part of a budget of seconds"
+@pytest.mark.parametrize("chosen", [None, "lsuv", "rbm_stack"])
+@pytest.mark.parametrize("budget", [{"epochs": 9}, {"seconds": 9.0}])
+def test_which_cost_of_a_search_is_in_no_budget_is_said(rule: Any, chosen: str | None, budget: Any) -> None:
+    plan = planned(grid=GRID, learning_rate=rule, budget=budget)
+    found = outcome(0, 0, 3.0, chosen=chosen and {"name": chosen})
+    said = " ".join(report(plan, [found, outcome(1, 0, 4.0)])["notes"])
+    searched = rule != "fixed" or chosen is not None
+    assert ("not counted in a budget of epochs" in said) == (searched and "epochs" in budget)
+    assert ("that `auto` chose are not counted" in said) == (chosen == "rbm_stack" and "epochs" in budget)
+    assert ("without the search" in said) == searched
+
+
+def test_a_limit_of_time_in_the_base_is_said_to_leave_budgets_unequal() -> None:
+    limited = {**BASE, "training": {**BASE["training"], "max_seconds": 5.0}}
+    for base, told in ((limited, 1), (BASE, 0)):
+        notes = report(planned(base, grid=GRID), [])["notes"]
+        assert sum("max_seconds" in note for note in notes) == told
+
+
+def test_how_well_figures_that_tell_nothing_would_have_told_the_outcome_is_said() -> None:
+    starts = [{"name": "normal", "std": 0.01 * step} for step in range(1, 21)]
+    for cells, best in ((5, 0.95), (20, 0.44)):
+        found = [
+            outcome(place, 0, 2.0 + place, diagnosis=diagnosis("slow", 0.5 - 0.01 * place))
+            for place in range(cells)
+        ]
+        made = report(planned(grid={"init": starts[:cells]}), found)
+        assert made["predictors"]
+        (note,) = (note for note in made["notes"] if "tell nothing" in note)
+        assert f"about {best}" in note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -14,7 +15,19 @@ from autoencoders.events import Finished, Initialised
 from autoencoders.experiment import Experiment
 from autoencoders.init import InitChoice, inits
 from autoencoders.spec import Spec
-from autoencoders.study.auto import CLOSE, FEWEST, FEWEST_STEPS, FINALISTS, IN_FRONT, SURE, Auto, NoCandidate
+from autoencoders.study.auto import (
+    CLOSE,
+    FEWEST,
+    FEWEST_STEPS,
+    FINALISTS,
+    IN_FRONT,
+    SURE,
+    Auto,
+    Entry,
+    NoCandidate,
+    rank,
+)
+from autoencoders.study.race import Outcome
 from autoencoders.study.settle import Settling
 from tests.autoencoders.study.settling import job, rows, settled, timeless
 
@@ -108,6 +121,25 @@ def test_where_every_runner_diverges_the_forecast_decides_and_each_says_why(data
     assert len(raced) == FINALISTS
     assert all(entry["error"] is None and "diverged" in entry["why"] for entry in raced)
     assert found["chosen"] in [entry["init"] for entry in raced]
+
+
+def test_one_that_diverges_when_it_runs_for_longer_stands_behind_those_that_did_not() -> None:
+    def entry(*errors: float, forecast: float = 0.5) -> Entry:
+        rounds = [Outcome(error, 200 * place) for place, error in enumerate(errors, start=1)]
+        return Entry(inits.choose("lsuv"), forecast=forecast, rounds=rounds)
+
+    ranked = [
+        entry(3.0, 2.5),
+        entry(2.9, 2.8),
+        entry(4.0),
+        entry(2.8, math.inf),
+        entry(math.inf, forecast=0.8),
+        entry(math.inf),
+        entry(forecast=0.7),
+        entry(),
+    ]
+    shuffled = [ranked[place] for place in (5, 2, 7, 0, 3, 6, 1, 4)]
+    assert sorted(shuffled, key=rank) == ranked
 
 
 def choice_without(words: set[str] | None, dataset: Dataset) -> Auto:

@@ -168,6 +168,12 @@ def test_the_cost_of_an_error_counts_a_pretraining_and_the_initialisation() -> N
     assert [curve["points"][0]["epoch"] for curve in made["curves"]] == [7.0, 1.0]
 
 
+def test_the_cost_of_pca_s_error_is_told_where_all_cells_have_one_code() -> None:
+    found = [*outcomes({0: [1.5]}), outcome(1, 0, 4.0, baselines={"mean": 10.0, "pca": 5.0})]
+    made = report(planned(grid={"code": [3, 2]}), found)
+    assert [line["what"] for line in made["cost"]] == ["a tenth above the best cell's error"]
+
+
 def test_a_cell_reaches_an_error_when_all_of_its_seeds_do() -> None:
     found = outcomes({0: [5.0, 6.5], 1: [5.0, 5.5]})
     made = report(planned(grid={"init": ["lsuv", "zeros"]}, seeds=[0, 1]), found)
