@@ -9,7 +9,7 @@ import pytest
 
 from autoencoders.study import PRESETS
 from store import JobRow, Jobs, WorkerFacts, Workers
-from tests.service.conftest import Door, issue
+from tests.service.conftest import Door, Opens, issue
 
 BASE: dict[str, Any] = {
     "dataset": "blobs",
@@ -227,6 +227,13 @@ def test_a_dry_run_queues_nothing(serving: Door) -> None:
     assert serving.get(PATH).json()["items"] == serving.get("/v1/jobs").json()["items"] == []
 
 
+def test_without_room_on_the_disk_no_study_is_taken(opens: Opens) -> None:
+    with opens(free_disk_floor_bytes=2**60) as full:
+        body = {**STUDY, "base": {**BASE, "dataset": "digits"}}
+        assert full.post(PATH, json=body).status_code == 507
+        assert full.get(PATH).json()["items"] == []
+
+
 def test_racing_is_estimated_at_under_a_third(serving: Door) -> None:
     def seconds(*, racing: bool) -> float:
         body = {"base": {"dataset": "digits", "code": 8}, "preset": "inits-x-activations", "racing": racing}
@@ -426,3 +433,9 @@ def test_only_who_may_train_may_change_studies(guarded: Door) -> None:
     for action in ("cancel", "resume"):
         assert guarded.post(f"{PATH}/study_none/{action}", headers=reader).status_code == 403
     assert guarded.delete(f"{PATH}/study_none", headers=reader).status_code == 403
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/study_none", f"{PATH}/study_none/report"])
+def test_only_who_may_read_sees_studies(guarded: Door, path: str) -> None:
+    assert guarded.get(path).status_code == 401
+    assert guarded.get(path, headers=issue(guarded, "train", "infer")).status_code == 403

@@ -211,7 +211,7 @@ def test_nothing_is_drawn_where_nothing_can_be(points: list[tuple[float, float]]
 
 
 def test_a_line_of_one_epoch_is_a_dot() -> None:
-    assert "<circle" in curves([Curve("a", [(1, 2.0)], 1)], {})
+    assert "<title>1. &lt;a&gt;</title></circle>" in curves([Curve("<a>", [(1, 2.0)], 1)], {})
 
 
 def test_a_heat_map_tells_errors_apart() -> None:

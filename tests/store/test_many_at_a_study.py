@@ -8,8 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from store import Caretaker, Fenced, JobRow, Jobs, JobState, Models, Store, Studies, StudyRow
+from store.rounds import Rounds
 from store.workers import WorkerFacts, Workers
 from tests.store import given, studying
 from tests.store.conftest import settings_for
@@ -114,6 +116,38 @@ def test_a_claim_does_not_wait_for_a_study_that_somebody_holds(store: Store) -> 
     assert studying.found(store, made).state is JobState.RUNNING
 
 
+ENDS: dict[str, Callable[[Jobs, JobRow], object]] = {
+    "finish": lambda jobs, job: jobs.finish(job.id, job.token, JobState.FAILED),
+    "pause": lambda jobs, job: jobs.pause(job.id, job.token),
+    "give back": lambda jobs, job: jobs.give_back(job.id, job.token),
+    "cancel": lambda jobs, job: jobs.cancel(job.id),
+}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("act", ENDS)
+def test_whoever_ends_a_job_waits_for_its_study_before_it_holds_the_job(act: str, store: Store) -> None:
+    made = studying.study(store, cells=2, rungs=studying.RACE)
+    job = given.claim(store)
+
+    def end() -> None:
+        with store.transaction() as session:
+            ENDS[act](Jobs(session), job)
+
+    with ThreadPoolExecutor(1) as pool:
+        with store.transaction() as session:
+            study = Rounds(session).hold(made.id)
+            ended = pool.submit(end)
+            _until(lambda: _somebody_waits(store))
+            assert len(Rounds(session).jobs(study)) == 2
+        ended.result(10)
+
+
+def _somebody_waits(store: Store) -> bool:
+    with store.session() as session:
+        return session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one() > 0
+
+
 def _rolled_back(store: Store) -> None:
     """A study for a GPU, whose transaction failed in the end."""
     data = given.dataset(store)
@@ -150,6 +184,18 @@ def test_a_committed_study_is_hinted_at_once_for_each_living_worker(housed: Stor
     studying.study(housed, cells=1)
     _until(lambda: housed.queue.waiting("cpu") == 3)
     assert housed.queue.waiting("gpu") == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_workers_are_hinted_of_those_that_go_on_and_of_those_that_are_resumed(housed: Store) -> None:
+    made = studying.study(housed, cells=2, rungs=studying.RACE)
+    _until(lambda: housed.queue.waiting("cpu") == 1)
+    for job in studying.claims(housed):
+        studying.pause(housed, job, 1.0)
+    _until(lambda: housed.queue.waiting("cpu") == 2)
+    studying.cancel(housed, made)
+    studying.resume(housed, made)
+    _until(lambda: housed.queue.waiting("cpu") == 3)
 
 
 def _until(come: Callable[[], bool]) -> None:
