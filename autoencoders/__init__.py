@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from autoencoders.experiment import Experiment
     from autoencoders.spec import FAMILIES, Spec
     from autoencoders.study.run import Study
+    from autoencoders.study.settle import Settling
 
-__all__ = ["FAMILIES", "Dataset", "Experiment", "Spec", "Study", "TrainedModel"]
+__all__ = ["FAMILIES", "Dataset", "Experiment", "Settling", "Spec", "Study", "TrainedModel"]
 
 _ROOMS = {
     "Dataset": "autoencoders.data.dataset",
     "Experiment": "autoencoders.experiment",
     "FAMILIES": "autoencoders.spec",
+    "Settling": "autoencoders.study.settle",
     "Spec": "autoencoders.spec",
     "Study": "autoencoders.study.run",
     "TrainedModel": "autoencoders.bundle",

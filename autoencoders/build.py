@@ -113,7 +113,8 @@ class Estimate:
         parameters: trainable numbers in the model.
         memory_bytes: weights, gradients, optimizer's state, best epoch's copy, a window of rows, one batch;
             before the first step, what a pretraining holds of the rows in the window's place.
-        flops: floating-point operations of the matrix products, forward and backward, over all epochs.
+        flops: floating-point operations of the matrix products, forward and backward, over all epochs and
+            the trials of candidates by which an init is chosen.
     """
 
     parameters: int
@@ -147,5 +148,7 @@ def estimate(spec: Spec, facts: Facts, *, window_bytes: int, most_rows: int | No
     # Weights, gradients, best epoch's copy and a checkpoint on its way out, besides the optimizer's moments.
     numbers = parameters * (4 + state_per_parameter) + copies * rows * hidden
     memory = FLOAT32_BYTES * numbers + max(window, held)
-    products = sum(layer.products for layer in layers)
-    return Estimate(parameters, memory, 6.0 * products * facts.training_rows * spec.training.epochs)
+    products, trained = sum(layer.products for layer in layers), facts.training_rows * spec.training.epochs
+    steps = spec.training.epochs * steps_per_epoch(facts.training_rows, spec.training.batch_size)
+    tried = rows * sum(choice.trial_steps(steps) for _, choice, _ in assignments(spec.init, layers))
+    return Estimate(parameters, memory, 6.0 * products * (trained + tried))

@@ -1,6 +1,10 @@
 """One training, from a spec and a dataset to a model: build, initialise, train, evaluate, save.
 
-experiment = Experiment(Spec.model_validate({"code": 8}), Dataset.open(folder))
+dataset = Dataset.open(folder)
+settling = Settling(Spec.model_validate({"code": 8}), dataset)  # chooses an init, unless the spec names one
+for event in settling.run():
+    print(event)
+experiment = Experiment(settling.spec, dataset)
 for event in experiment.run():
     print(event)
 experiment.save(Path("model"))
@@ -25,9 +29,10 @@ from autoencoders.data.arrays import Array, stream
 from autoencoders.data.baselines import mean_error, pca_error
 from autoencoders.data.dataset import Dataset
 from autoencoders.diagnostics import Deadline, Diagnosis, Yardsticks, diagnose, look, measure
-from autoencoders.errors import AutoencoderError
+from autoencoders.errors import AutoencoderError, SpecRefused
 from autoencoders.events import Diagnosed, Event, Finished, Initialised, Warned
 from autoencoders.init import Earlier, InitContext, initialize
+from autoencoders.init.plan import is_open
 from autoencoders.spec import Spec
 from autoencoders.training import Batches, HeldOut, Requests, TrainingState, evaluate, row_errors, train
 from autoencoders.training.aligned import aligned
@@ -35,6 +40,10 @@ from autoencoders.training.pace import SHARES
 
 DIAGNOSED_ROWS = 2_000
 """The most rows that a diagnosis looks at, held-out ones included."""
+UNCHOSEN = (
+    "the init is still to be chosen: run `Settling(spec, dataset)` and train its spec, or name an init, such "
+    "as he_normal"
+)
 
 
 class Unfinished(AutoencoderError):
@@ -45,7 +54,8 @@ class Experiment:
     """A training that may be watched, stopped, taken up again, and saved.
 
     Args:
-        spec: what to train; resolved for the dataset if it is not yet.
+        spec: what to train, its init chosen: `auto`, the default, is what `Settling` makes a choice of.
+            Resolved for the dataset if it is not yet.
         dataset: the rows.
         device: where, as torch names it.
         threads: torch's threads for the whole process; None leaves them. Exact resuming needs the same
@@ -68,7 +78,7 @@ class Experiment:
         factors: each parameter's learning-rate factor, where the init asked for one.
 
     Raises:
-        SpecRefused: the spec cannot be built for this dataset.
+        SpecRefused: the spec cannot be built for this dataset, or its init is still to be chosen.
     """
 
     def __init__(
@@ -89,6 +99,8 @@ class Experiment:
             torch.set_num_threads(threads)
         self.spec, self.dataset, self.device = spec.resolve(dataset.facts), dataset, torch.device(device)
         self.spec.check(dataset.facts)
+        if is_open(self.spec.init):
+            raise SpecRefused([(("init",), UNCHOSEN)])
         self.earlier = earlier
         self.affine = build.affine(self.spec, dataset)
         self.model = build.model(self.spec, dataset.facts).to(self.device)

@@ -87,7 +87,7 @@ class Spec(Part):
     """The whole description of a training; `{"code": 8}` is the smallest one."""
 
     architecture: Annotated[Choice, architectures]
-    init: InitPlan = "he_normal"  # type: ignore[assignment]  # validated to a choice
+    init: InitPlan = "auto"  # type: ignore[assignment]  # validated to a choice
     objective: ObjectivePart = ObjectivePart()
     optimizer: Annotated[Choice, optimizers] = {"name": "adam", "learning_rate": 0.001}  # type: ignore[assignment]
     schedule: Annotated[Choice, schedules] = {"name": "cosine", "warmup": 0.02}  # type: ignore[assignment]

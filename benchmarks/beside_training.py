@@ -80,7 +80,7 @@ def measure(seconds: float, rate: float, folder: Path) -> dict[str, Any]:
         npy = {"Content-Type": "application/x-npy"}
         answer = client.post("/v1/datasets?name=rows", content=body.getvalue(), headers=npy)
         dataset = answer.raise_for_status().json()
-        words = {"dataset": dataset["id"], "architecture": WIDTHS, "code": 30}
+        words = {"dataset": dataset["id"], "architecture": WIDTHS, "code": 30, "init": "he_normal"}
         trained(client, **words, model="served", training=SHORT)
         row = np.random.default_rng(0).random((1, ROWS[1]), np.float32).tobytes()
         headers = dict(client.headers) | {"Content-Type": "application/octet-stream"}

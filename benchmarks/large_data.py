@@ -140,7 +140,8 @@ def through(house: int, url: str, rows: int) -> dict[str, Any]:
         uploaded.raise_for_status()
         upload_seconds = time.monotonic() - began
         grown = peaks.peaks["cli.main serve"] - before
-        spec = {"dataset": "large", "code": 8, "architecture": {"name": "dense", "widths": [64]}}
+        net = {"name": "dense", "widths": [64]}
+        spec = {"dataset": "large", "code": 8, "architecture": net, "init": "he_normal"}
         spec["training"] = {"epochs": 1, "batch_size": 1024}
         job = client.post("/v1/jobs", json=spec).raise_for_status().json()["id"]
         over = ("succeeded", "failed", "cancelled")

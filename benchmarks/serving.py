@@ -36,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 ROWS, CONNECTIONS = (1, 64, 1024), (1, 32)
 SPEC = {
     "architecture": {"name": "dense", "widths": [1000, 500, 250], "code": 30, "activation": "leaky_relu"},
+    "init": "he_normal",
     "training": {"epochs": 1, "batch_size": 200, "early_stopping": None},
 }
 # Prints what wrk measured as one line of JSON.

@@ -39,6 +39,7 @@ VERSIONS = 3
 JOB = {
     "dataset": "digits",
     "architecture": {"name": "dense", "widths": [128]},
+    "init": "he_normal",
     "training": {"epochs": 1, "batch_size": 64, "early_stopping": None},
 }
 MOVE_SECONDS, ARRIVAL_SECONDS, LOOK_SECONDS = 0.3, 20.0, 5.0

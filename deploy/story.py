@@ -32,6 +32,7 @@ SPEC = {
     "dataset": "digits",
     "code": 8,
     "architecture": {"name": "dense", "widths": [1024, 512, 256]},
+    "init": "he_normal",
     "training": {"batch_size": 64, "early_stopping": None},
 }
 

@@ -16,6 +16,10 @@ from autoencoders.layers.layer import Layer
 from autoencoders.models.autoencoder import Autoencoder
 
 WORD = "auto"
+FINALISTS = 6
+"""How many candidates race at the most."""
+FEWEST_STEPS = 200
+"""How many steps a candidate takes in the race, however small the budget is, where the job has them."""
 STARTS_HELD = 8
 """Starts that are kept while candidates are compared: the best so far, the one looked at, a copy."""
 
@@ -32,11 +36,16 @@ def _held_bytes(model: Autoencoder, layers: Sequence[Layer], rows: int) -> int:
     return min(ROWS_BYTES, 4 * rows * widest) + STARTS_HELD * 4 * weights
 
 
+def _trial_steps(parameters: dict[str, Any], steps: int) -> float:
+    return max(FINALISTS * min(FEWEST_STEPS, steps), float(parameters["budget"]) * steps)
+
+
 @inits.per_model(
     WORD,
     formula="the start of least held-out error after a short race between the best few candidates",
     refuses=_refuses,
     held_bytes=_held_bytes,
+    trial_steps=_trial_steps,
     settled=True,
 )
 def auto(

@@ -63,6 +63,11 @@ class InitChoice(Choice):
         passes = inits[self.name].traits.get("passes")
         return 0.0 if passes is None else float(passes(model, layers, self.parameters(), rows))
 
+    def trial_steps(self, steps: int) -> float:
+        """About how many steps are trained to choose what it stands for, in a job of so many; mostly none."""
+        trial_steps = inits[self.name].traits.get("trial_steps")
+        return 0.0 if trial_steps is None else float(trial_steps(self.parameters(), steps))
+
 
 class Inits(Catalog[Init]):
     """The catalog of inits.
@@ -72,7 +77,8 @@ class Inits(Catalog[Init]):
     that begins with its name and says why it cannot initialise these layers, or None; `held_bytes(model,
     layers, rows)`, what it holds of so many rows, if that is much; `passes(model, layers, parameters,
     rows)`, how often its pretraining passes over so many, if it is one; `settled`, whether another init takes
-    its place before anything is built.
+    its place before anything is built, and `trial_steps(parameters, steps)`, for about how many steps it then
+    trains candidates of a job of so many.
     """
 
     def choose(self, value: Any, /, **parameters: Any) -> InitChoice:

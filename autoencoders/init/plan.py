@@ -16,8 +16,12 @@ from autoencoders.models.autoencoder import Autoencoder
 _Choice: TypeAlias = Annotated[InitChoice, inits]
 
 
+PART_INIT = "he_normal"
+"""The init of a part that a plan leaves out: `auto`, that of a whole model, cannot be chosen for a part."""
+
+
 def _default() -> InitChoice:
-    return inits.choose("he_normal")
+    return inits.choose(PART_INIT)
 
 
 class InitParts(BaseModel):
@@ -100,6 +104,11 @@ def assignments(
     for place, choice, owned in plan.places(layers):
         if owned:
             yield place[-1], choice, owned
+
+
+def is_open(plan: InitChoice | InitParts) -> bool:
+    """Whether the init itself is still to be chosen, by a word that another init takes the place of."""
+    return isinstance(plan, InitChoice) and bool(inits[plan.name].traits.get("settled"))
 
 
 def passes(plan: InitChoice | InitParts, model: Autoencoder, rows: int) -> float:

@@ -17,14 +17,12 @@ from autoencoders.errors import AutoencoderError
 from autoencoders.events import Event, Initialised, Log
 from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
 from autoencoders.init import InitChoice
-from autoencoders.init.auto import WORD
+from autoencoders.init.auto import FEWEST_STEPS, FINALISTS, WORD
 from autoencoders.spec import Spec
 from autoencoders.study.candidates import candidates
 from autoencoders.study.race import NEWS_SECONDS, Length, Outcome, Race, job_steps, label, length_of
 from autoencoders.training.batches import steps_per_epoch
 
-FINALISTS = 6
-"""How many candidates race at the most."""
 IN_FRONT = 3
 """How many run another round at the most."""
 CLOSE = 1.25
@@ -35,8 +33,6 @@ SURE = 0.9
 """Above it forecasts do not tell starts apart."""
 BEHIND = 0.25
 """Who else is expected to close so much less of the way than the best does not race."""
-FEWEST_STEPS = 200
-"""How many steps a candidate takes in the race, however small the budget is, where the job has them."""
 FEWEST_IN_HASTE = 10
 """With a deadline a race of fewer steps than these would say nothing, and the forecasts decide."""
 

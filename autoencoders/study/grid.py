@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from autoencoders.errors import SpecRefused
+from autoencoders.init.plan import PART_INIT
 from autoencoders.spec import Spec
 
 Document: TypeAlias = dict[str, Any]
@@ -179,17 +180,19 @@ def _opened(value: Any, steps: Location) -> Any:
     if steps[0] == "init" and len(steps) == 2 and steps[1] in (*PARTS, "layers"):
         word = value is None or isinstance(value, str) or (isinstance(value, dict) and "name" in value)
         if word:
-            whole = _default(("init",)) if value is None else value
-            value = {part: copy.deepcopy(whole) for part in PARTS}
+            # Of an init that the base leaves out, so are the parts: they have their own default.
+            value = {} if value is None else {part: copy.deepcopy(value) for part in PARTS}
             return value | ({"layers": {}} if steps[1] == "layers" else {})
     return {"name": value} if isinstance(value, str) else value
 
 
 def _default(steps: Location) -> Any:
-    """What a spec has in a field that the base does not name, as a document."""
+    """What a spec has in the field before the last step where the base does not name it, as a document."""
     field = Spec.model_fields.get(steps[0])
-    if steps[0] in ("architecture", "init") or len(steps) > 2 or field is None:
-        return {"name": "he_normal"} if steps[0] == "init" and len(steps) <= 2 else {}
+    if steps[0] == "init" and len(steps) == 3 and steps[1] in PARTS:
+        return {"name": PART_INIT}
+    if steps[0] == "architecture" or len(steps) > 2 or field is None:
+        return {}
     default = field.get_default()
     if hasattr(default, "model_dump"):
         return default.model_dump(mode="json", exclude_unset=True)

@@ -19,16 +19,10 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.diagnostics import Deadline
 from autoencoders.events import Event
 from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
-from autoencoders.init import InitChoice, InitParts
-from autoencoders.init.auto import WORD
+from autoencoders.init.plan import is_open
 from autoencoders.spec import Spec
 from autoencoders.study.auto import Auto
 from autoencoders.study.rates import Rates, Rule
-
-
-def is_auto(plan: InitChoice | InitParts) -> bool:
-    """Whether an init is still to be chosen."""
-    return isinstance(plan, InitChoice) and plan.name == WORD
 
 
 def time_left(budget_seconds: float | None, spent: float) -> float | None:
@@ -86,7 +80,7 @@ class Settling:
     @property
     def is_needed(self) -> bool:
         """Whether anything of the spec is still to be found."""
-        return is_auto(self.spec.init) or self._rule != "fixed"
+        return is_open(self.spec.init) or self._rule != "fixed"
 
     def run(self) -> Iterator[Event]:
         """Settle the init, then the rate; nothing happens where neither is open.
@@ -94,7 +88,7 @@ class Settling:
         Raises:
             NoCandidate: no candidate for `auto` could begin this model.
         """
-        if is_auto(self.spec.init):
+        if is_open(self.spec.init):
             yield from self._choose()
         if self._rule != "fixed":
             rates = Rates(self.spec, self._experiment, self._clock)

@@ -29,7 +29,7 @@ _FULL: dict[str, Any] = {
         "norm": "none",
         "output": "sigmoid",
     },
-    "init": "he_normal",
+    "init": "pca_greedy",
     "objective": {"loss": "bce"},
     "optimizer": {"name": "adam", "learning_rate": 1e-3},
     "training": {"epochs": 20, "batch_size": 256, "seed": 7},
@@ -223,7 +223,10 @@ class DryRun(BaseModel):
     device: str
     parameters: int
     memory_bytes: int
-    seconds: float = Field(description="A rough estimate: the matrix products of all epochs at a usual rate.")
+    seconds: float = Field(
+        description="A rough estimate: the matrix products of all epochs, and of the race for an init where "
+        "one is to be chosen, at a usual rate."
+    )
 
 
 def view_of(session: Session, row: JobRow) -> JobView:

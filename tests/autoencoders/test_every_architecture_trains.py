@@ -60,7 +60,13 @@ def spec(word: str, code: str = "plain", **parts: Any) -> Spec:
     training = {"epochs": 12, "batch_size": 30, **parts.pop("training", {})}
     optimizer = {"name": "adam", "learning_rate": 0.005}
     return Spec.model_validate(
-        {"architecture": architecture, "optimizer": optimizer, "training": training, **parts}
+        {
+            "architecture": architecture,
+            "init": "he_normal",
+            "optimizer": optimizer,
+            "training": training,
+            **parts,
+        }
     )
 
 

@@ -21,6 +21,7 @@ from tests.autoencoders.tiny import Clock
 
 SPEC: dict[str, Any] = {
     "architecture": {"name": "dense", "widths": [8, 6], "code": 3},
+    "init": "he_normal",
     "optimizer": {"name": "adam", "learning_rate": 0.01},
     "training": {"epochs": 4, "batch_size": 32},
 }
@@ -57,8 +58,20 @@ def test_its_events_tell_of_the_init_the_epochs_and_the_end(dataset: Dataset) ->
     assert isinstance(events[-1], Finished)
 
 
+def test_an_init_that_is_still_to_be_chosen_is_refused_with_the_way_to_choose_it(dataset: Dataset) -> None:
+    with pytest.raises(SpecRefused) as refused:
+        Experiment(Spec.model_validate({"code": 2}), dataset)
+    [(place, said)] = refused.value.problems
+    assert place == ("init",)
+    assert "Settling(spec, dataset)" in said
+
+
 def test_the_smallest_spec_trains_on_rows_in_the_unit_interval(dataset: Dataset) -> None:
-    small = Experiment(Spec.model_validate({"code": 2, "training": {"epochs": 2}}), dataset, clock=Clock())
+    small = Experiment(
+        Spec.model_validate({"code": 2, "init": "he_normal", "training": {"epochs": 2}}),
+        dataset,
+        clock=Clock(),
+    )
     finished = list(small.run())[-1]
     assert small.spec.objective.loss is not None
     assert small.spec.objective.loss.name == "bce"

@@ -28,7 +28,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sample(samples.choose("blobs"), folder / "dataset")
     dataset = Dataset.open(folder / "dataset")
     experiment = Experiment(
-        Spec.model_validate({"code": 3, "training": {"epochs": 1}}), dataset, diagnose=False
+        Spec.model_validate({"code": 3, "init": "he_normal", "training": {"epochs": 1}}),
+        dataset,
+        diagnose=False,
     )
     list(experiment.run())
     experiment.save(folder / "blobs-code-7")

@@ -148,7 +148,8 @@ def train_into(home: Path, sample: str, name: str, **spec: Any) -> None:
         identity, job = ids.new("ds"), ids.new("job")
         folder = home / "uploads" / identity
         manifest = write_sample(samples.choose(sample), folder)
-        experiment = Experiment(Spec.model_validate({"code": 4, **spec}), Dataset.open(folder), threads=1)
+        words = {"code": 4, "init": "he_normal", **spec}
+        experiment = Experiment(Spec.model_validate(words), Dataset.open(folder), threads=1)
         for _ in experiment.run():
             pass
         bundle = experiment.save(home / "uploads" / job)

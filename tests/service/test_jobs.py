@@ -126,14 +126,15 @@ def test_a_dry_run_queues_nothing(serving: Door) -> None:
     assert serving.get("/v1/jobs").json()["items"] == []
 
 
-def test_an_init_may_be_left_to_be_chosen(served: Door) -> None:
-    body = {**SMALL, "init": "auto"}
-    told = served.post("/v1/jobs?dry_run=true", json=body).json()
-    # Starts are compared side by side.
-    plain = served.post("/v1/jobs?dry_run=true", json=SMALL).json()
+def test_an_init_that_a_job_leaves_out_is_chosen_by_trying(served: Door) -> None:
+    left_out = {"name": "auto", "budget": 0.05, "output_bias": "zero", "centre": False}
+    assert _submit(served)["spec"]["init"] == _submit(served, init="auto")["spec"]["init"] == left_out
+    told = served.post("/v1/jobs?dry_run=true", json=SMALL).json()
+    assert told["spec"]["init"] == left_out
+    # Starts are compared side by side, and each is trained for a while.
+    plain = served.post("/v1/jobs?dry_run=true", json={**SMALL, "init": "he_normal"}).json()
     assert told["memory_bytes"] > plain["memory_bytes"]
-    job = _submit(served, init="auto")
-    assert job["spec"]["init"] == {"name": "auto", "budget": 0.05, "output_bias": "zero", "centre": False}
+    assert told["seconds"] > plain["seconds"]
 
 
 def test_a_repeated_submit_gives_the_first_answer(served: Door) -> None:

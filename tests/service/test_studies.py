@@ -15,6 +15,7 @@ BASE: dict[str, Any] = {
     "dataset": "blobs",
     "code": 2,
     "architecture": {"name": "dense", "widths": [8]},
+    "init": "he_normal",
     "training": {"epochs": 4, "early_stopping": None},
 }
 GRID: dict[str, list[Any]] = {

@@ -227,8 +227,9 @@ class House:
         return said.json()
 
     def submit(self, **words: Any) -> str:
-        """Submit a job; its id."""
-        said = self.client.post("/v1/jobs", json={"dataset": "digits", "code": 4, **words})
+        """Submit a job from a plain start, unless the words name another; its id."""
+        body = {"dataset": "digits", "code": 4, "init": "he_normal", **words}
+        said = self.client.post("/v1/jobs", json=body)
         assert said.status_code == 202, said.text
         assert said.headers["location"].endswith(said.json()["id"])
         return str(said.json()["id"])

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.system
 BASE: dict[str, Any] = {
     "code": 4,
     "architecture": {"name": "dense", "widths": [192, 96]},
+    "init": "he_normal",
     "training": {"epochs": 18, "batch_size": 16, "seed": 7, "early_stopping": None},
 }
 GRID: dict[str, list[Any]] = {"optimizer.learning_rate": [1e-5, 1e-3, 1e-4, 3e-3]}

@@ -21,7 +21,11 @@ from tests.worker.house import House
 Float32 = npt.NDArray[np.float32]
 NAMES = [f"n{number}" for number in range(6)]
 ROWS = 3000
-SMALL = {"architecture": {"name": "dense", "widths": [8], "code": 3}, "training": {"epochs": 1, "seed": 7}}
+SMALL = {
+    "architecture": {"name": "dense", "widths": [8], "code": 3},
+    "init": "he_normal",
+    "training": {"epochs": 1, "seed": 7},
+}
 
 
 def table(rows: int = ROWS) -> pa.Table:

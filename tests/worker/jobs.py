@@ -26,6 +26,7 @@ def small(**training: Any) -> dict[str, Any]:
     """A job of a second."""
     return {
         "architecture": {"name": "dense", "widths": [16], "code": 4},
+        "init": "he_normal",
         "training": {"epochs": 3, "batch_size": 64, "seed": 7, "early_stopping": None, **training},
     }
 

@@ -20,6 +20,7 @@ from worker.outcome import NotAlignable, earlier_model, write_bundle
 SPEC: dict[str, Any] = {
     "architecture": {"name": "dense", "widths": [32]},
     "code": 6,
+    "init": "he_normal",
     "training": {"epochs": 2},
 }
 

@@ -16,6 +16,7 @@ from tests.autoencoders import tiny
 
 SPEC = {
     "architecture": {"name": "dense", "widths": [8], "code": 3},
+    "init": "he_normal",
     "training": {"epochs": 2, "batch_size": 32},
 }
 

@@ -194,6 +194,7 @@ def test_training_is_the_same_to_the_last_bit_whether_it_was_diagnosed_or_not(
     spec = Spec.model_validate(
         {
             "architecture": {"name": "dense", "widths": [8, 6], "code": 3, "norm": "batch"},
+            "init": "he_normal",
             "objective": {"corruption": corruption},
             "training": {"epochs": 3, "batch_size": 32},
         }
@@ -213,7 +214,7 @@ def test_training_is_the_same_to_the_last_bit_whether_it_was_diagnosed_or_not(
 
 def test_a_job_s_diagnosis_comes_after_the_init_and_before_the_first_step(tmp_path: Path) -> None:
     write_rows(tiny.rows(200), tmp_path / "dataset")
-    spec = Spec.model_validate({"code": 3, "training": {"epochs": 1}})
+    spec = Spec.model_validate({"code": 3, "init": "he_normal", "training": {"epochs": 1}})
     events = list(Experiment(spec, Dataset.open(tmp_path / "dataset"), clock=tiny.Clock()).run())
     assert isinstance(events[0], Initialised)
     assert isinstance(events[1], Diagnosed)
@@ -228,7 +229,7 @@ def test_a_diagnosis_that_cannot_be_made_is_a_warning_and_the_training_goes_on(
 ) -> None:
     """The model itself fails in double precision, in which a diagnosis looks at held-out rows."""
     write_rows(tiny.rows(200), tmp_path / "dataset")
-    spec = Spec.model_validate({"code": 3, "training": {"epochs": 1}})
+    spec = Spec.model_validate({"code": 3, "init": "he_normal", "training": {"epochs": 1}})
     failing, whole = (
         Experiment(spec, Dataset.open(tmp_path / "dataset"), clock=tiny.Clock()) for _ in range(2)
     )

@@ -22,6 +22,7 @@ from tests.autoencoders import tiny
 
 SPEC: dict[str, Any] = {
     "architecture": {"name": "dense", "widths": [8], "code": 3},
+    "init": "he_normal",
     "training": {"epochs": 1, "batch_size": 32},
 }
 

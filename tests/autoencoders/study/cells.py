@@ -18,6 +18,7 @@ FACTS = Facts(
 )
 BASE: dict[str, Any] = {
     "architecture": {"name": "dense", "widths": [8, 6], "code": 3},
+    "init": "he_normal",
     "training": {"epochs": 9, "batch_size": 32},
 }
 BASELINES = {"mean": 10.0, "pca": 2.0}

@@ -14,12 +14,11 @@ from autoencoders.errors import SpecRefused
 from autoencoders.events import Finished, Initialised
 from autoencoders.experiment import Experiment
 from autoencoders.init import InitChoice, inits
+from autoencoders.init.auto import FEWEST_STEPS, FINALISTS
 from autoencoders.spec import Spec
 from autoencoders.study.auto import (
     CLOSE,
     FEWEST,
-    FEWEST_STEPS,
-    FINALISTS,
     IN_FRONT,
     SURE,
     Auto,
@@ -83,6 +82,20 @@ def test_a_large_budget_is_used_and_kept_to(dataset: Dataset) -> None:
     assert first > FEWEST_STEPS
     assert sum(found["steps"].values()) <= 1.02 * 0.9 * 4800
     assert found["share"] == pytest.approx(sum(found["steps"].values()) / 4800, abs=1e-4)
+
+
+def test_a_spec_that_names_no_init_trains_from_the_one_that_was_chosen(dataset: Dataset) -> None:
+    spec = Spec.model_validate({"code": 3, "training": {"epochs": 3, "batch_size": 32}})
+    settling = Settling(spec, dataset, threads=1)
+    assert settling.is_needed
+    list(settling.run())
+    experiment = Experiment(settling.spec, dataset, diagnose=False)
+    began = [event.word for event in experiment.run() if isinstance(event, Initialised)]
+    found = settling.evidence["auto"]
+    assert began[-1] == found["chosen"]["name"] != "auto"
+    assert experiment.metrics is not None
+    # The race was as long as the job.
+    assert experiment.metrics.error == pytest.approx(found["candidates"][0]["error"])
 
 
 def test_those_that_are_close_run_again_for_longer(dataset: Dataset) -> None:

@@ -49,6 +49,21 @@ def test_a_part_of_an_init_is_a_path_and_the_others_keep_the_base_s() -> None:
     assert job["init"]["layers"]["encoder.0"]["name"] == "lsuv"
 
 
+def test_what_a_path_finds_where_the_base_leaves_its_init_out_is_the_default_s() -> None:
+    base = {key: value for key, value in BASE.items() if key != "init"}
+    (job,) = jobs({"init.output_bias": ["mean"]}, base)
+    assert (job["init"]["name"], job["init"]["output_bias"]) == ("auto", "mean")
+    # Of a part nothing can be chosen by trying.
+    (job,) = jobs({"init.encoder": ["lsuv"]}, base)
+    assert [job["init"][part]["name"] for part in ("encoder", "code", "decoder")] == [
+        "lsuv",
+        "he_normal",
+        "he_normal",
+    ]
+    (job,) = jobs({"init.decoder.gain": [0.5]}, base)
+    assert (job["init"]["decoder"]["name"], job["init"]["decoder"]["gain"]) == ("he_normal", 0.5)
+
+
 def test_code_is_short_for_the_architecture_s() -> None:
     sizes = [
         job["architecture"]["code"]["size"] for job in jobs({"code": [2, 4]}, {"training": {"epochs": 1}})

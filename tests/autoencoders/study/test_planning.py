@@ -47,6 +47,13 @@ def test_unset_the_budget_is_the_base_s_epochs() -> None:
     assert [place for place, _ in wrong] == [("base", "training", "epochs")]
 
 
+def test_a_base_that_names_no_init_has_one_chosen_in_every_cell_at_no_cost_in_epochs() -> None:
+    base = {key: value for key, value in BASE.items() if key != "init"}
+    study = planned(base, grid={"architecture.activation": ["tanh", "sigmoid"]}, seeds=[0, 1])
+    assert [cell.job["init"]["name"] for cell in study.cells] == ["auto", "auto"]
+    assert [(cell.pretraining, cell.job["training"]["epochs"]) for cell in study.cells] == [(0.0, 9)] * 2
+
+
 def test_a_pretraining_s_passes_are_epochs_of_its_cell() -> None:
     grid = {"init": ["lsuv", {"name": "rbm_stack", "epochs": 4}, {"name": "stacked_denoising", "epochs": 2}]}
     study = planned(SIGMOID, grid=grid, budget={"epochs": 20})
