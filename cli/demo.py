@@ -33,7 +33,7 @@ JOB: Mapping[str, Any] = {
     "architecture": {"name": "dense", "widths": [256, 128, 64]},
     "objective": {"loss": "mse", "corruption": {"name": "gaussian", "std": 0.1}},
     "optimizer": {"name": "adam", "learning_rate": 0.002},
-    "training": {"epochs": 150, "batch_size": 64, "early_stopping": None},
+    "training": {"epochs": 100, "batch_size": 64, "early_stopping": None},
 }
 OPENING_SECONDS = 90.0
 ENDING_SECONDS = 40.0
@@ -60,6 +60,9 @@ def demo() -> None:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         client = stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
         job = _train(client, console)
+        report = client.get(job["links"]["report"]).raise_for_status().json()
+        for line in choice_lines(report["auto"]):
+            console.print(line, markup=False)
         _print_errors(job, console)
         rows = _rows()
         _print_neighbours(rows, _codes(client, rows), console)
@@ -104,6 +107,9 @@ def _train(client: httpx.Client, console: Console) -> dict[str, Any]:
         for kind, data in _events(client, job["id"]):
             if kind == "state":
                 progress.update(bar, description=str(data.get("state", "")))
+            elif kind == "init" and "candidate" in (detail := data["detail"]):
+                tried = f"choosing an init, {detail['phase']}: {detail['candidate']['init']['name']}"
+                progress.update(bar, note=tried)
             elif kind == "epoch":
                 progress.update(bar, completed=data["epoch"], note=f"held-out error {data['error']:.3f}")
     job = client.get(f"/v1/jobs/{job['id']}").raise_for_status().json()
@@ -143,6 +149,19 @@ def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, str, str]]:
             if "id" in fields and "data" in fields:
                 yield fields["id"], fields.get("event", "message"), fields["data"]
             fields = {}
+
+
+def choice_lines(found: Mapping[str, Any]) -> list[str]:
+    """What the job's `auto` found, which names no init: every start that raced, the best first."""
+    lines = ["", "The job names no init; the best few starts raced on its rows (held-out error):"]
+    chosen = found["chosen"]
+    for entry in found["candidates"]:
+        if entry["error"] is not None:
+            told = f"{entry['error']:6.3f} after {entry['rounds'][-1]['steps']} steps"
+            lines.append(
+                f"  {entry['init']['name']:24} {told}{'  chosen' if entry['init'] == chosen else ''}"
+            )
+    return lines
 
 
 def _print_errors(job: Mapping[str, Any], console: Console) -> None:

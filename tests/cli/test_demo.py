@@ -4,7 +4,7 @@ import json
 import shlex
 
 from cli.curl import curl_lines
-from cli.demo import JOB, parse_events
+from cli.demo import JOB, choice_lines, parse_events
 from cli.scans import draw
 
 
@@ -22,6 +22,18 @@ def test_events_are_read_and_what_has_no_number_is_left_out() -> None:
         "",
     ]
     assert list(parse_events(iter(stream))) == [("1", "state", '{"state": "queued"}'), ("2", "done", "{}")]
+
+
+def test_starts_that_raced_are_told_and_the_choice_is_marked() -> None:
+    first, second, unraced = (
+        {"init": {"name": name}, "error": error, "rounds": [{"steps": 208, "error": error}]}
+        for name, error in (("pca", 0.5), ("orthogonal", 0.75), ("whitening", None))
+    )
+    lines = choice_lines({"chosen": {"name": "pca"}, "candidates": [first, second, unraced]})
+    assert [line.split() for line in lines[2:]] == [
+        ["pca", "0.500", "after", "208", "steps", "chosen"],
+        ["orthogonal", "0.750", "after", "208", "steps"],
+    ]
 
 
 def test_scans_are_drawn_side_by_side_under_their_captions() -> None:
