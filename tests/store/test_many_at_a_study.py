@@ -145,7 +145,8 @@ def test_whoever_ends_a_job_waits_for_its_study_before_it_holds_the_job(act: str
 
 def _somebody_waits(store: Store) -> bool:
     with store.session() as session:
-        return session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one() > 0
+        waiting: int = session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
+        return waiting > 0
 
 
 def _rolled_back(store: Store) -> None:
