@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoencoders.study.ranking import seen_outlook, stuck
+from autoencoders.diagnostics.outlook import word_of
+from autoencoders.study.ranking import LOST, seen_outlook, stuck
 from autoencoders.study.standings import Standing
 from autoencoders.study.wording import words
 
@@ -38,10 +39,11 @@ def advice(
     complete: bool,
     floor: float | None,
 ) -> str:
-    """Two sentences: what to use, and how much hangs on it."""
+    """Two sentences: what to use, or that nothing learned, and how much hangs on it."""
     best = ranked[0]
     if best.finite:
-        return f"{_what(best, ranked, ties, intervals, complete)} {_how_much(ranked, ties, complete, floor)}"
+        what = _what(_begin(ranked, complete, floor), ranked, ties, intervals)
+        return f"{what} {_how_much(ranked, ties, complete, floor)}"
     if not complete:
         return "No training has shown an error yet. Come back when the first epochs are over."
     diverged = any(seen_outlook(standing, None) == "diverges" for standing in ranked)
@@ -49,19 +51,35 @@ def advice(
     return f"No cell has a result to recommend. The ranking says why{cure}."
 
 
+def _begin(ranked: Sequence[Standing], complete: bool, floor: float | None) -> str:
+    if not complete:
+        return "So far best is"
+    if _learned(ranked[0], floor):
+        return "Use"
+    return "Nothing here learned: the best is" if _none_learned(ranked, floor) else "The best did not learn:"
+
+
+def _learned(standing: Standing, floor: float | None) -> bool:
+    closed = standing.closed(floor)
+    return closed is None or word_of(closed) not in LOST
+
+
+def _none_learned(ranked: Sequence[Standing], floor: float | None) -> bool:
+    return not any(_learned(standing, floor) for standing in ranked if standing.finite)
+
+
 def _what(
-    best: Standing,
+    begin: str,
     ranked: Sequence[Standing],
     ties: Mapping[int, Sequence[int]],
     intervals: Mapping[int, tuple[float, float]],
-    complete: bool,
 ) -> str:
+    best = ranked[0]
     error = best.shown
     shown = f"{error:.4g}"
     if best.place in intervals:
         low, high = intervals[best.place]
         shown += f" ({low:.4g} to {high:.4g} over {len(best.errors)} seeds)"
-    begin = "Use" if complete else "So far best is"
     said = f"{begin} {words(best.cell)}: its held-out error is {shown}{_beside(best, error)}"
     equals = [standing for standing in ranked if standing.place in ties.get(best.place, ())]
     if equals:
@@ -86,8 +104,10 @@ def _how_much(
         over = sum(standing.over for standing in ranked)
         return f"The study still runs: {over} of {len(ranked)} cells are over, and this may change."
     judged = [standing for standing in ranked if standing.errors]
-    if all(stuck(standing, floor) is not None for standing in judged if standing.finite):
-        return "No cell has left the plateau: nothing that was varied is a cure for that."
+    if _none_learned(ranked, floor):
+        cure = ": nothing that was varied is a cure for that"
+        early = any(standing.raced_out for standing in ranked)
+        return f"No cell has left the plateau{' by the time it was stopped' if early else cure}."
     lost = _lost(judged, floor)
     if lost:
         parts = [f"{len(some)} of {len(ranked)} cells {did} ({_few(some)})" for did, some in lost.items()]
@@ -127,9 +147,12 @@ def _spread(ranked: Sequence[Standing]) -> str:
 
 
 def _heaviest(ranked: Sequence[Standing]) -> str | None:
-    """The path whose choice alone changes the error by the largest factor, on average over all else."""
+    """The path whose choice alone changes the error by the largest factor, on average over all else.
+
+    None where cells were raced out: errors of different rungs also tell how long each cell was trained.
+    """
     paths = list(ranked[0].cell)
-    if len(paths) < 2:
+    if len(paths) < 2 or any(standing.raced_out for standing in ranked):
         return None
     return max(paths, key=lambda path: _effect(ranked, path))
 

@@ -212,7 +212,7 @@ class Auto:
             if wanted < FEWEST_IN_HASTE:
                 return
         yield from self._round(runners, wanted)
-        steps, close = self._rounds[-1].steps, _close(runners)
+        steps, close = self._rounds[-1].steps, in_front(runners)
         if len(close) > 1 and steps < self._job_steps and math.isinf(self._deadline.at):
             left -= self._spent["race"]
             yield from self._round(close, max(2 * steps, int(left / len(close))))
@@ -281,7 +281,7 @@ def _worth_a_race(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for place, entry in enumerate(ranked) if place < FEWEST or not entry.expected < least]
 
 
-def _close(entries: Sequence[Entry]) -> list[Entry]:
+def in_front(entries: Sequence[Entry]) -> list[Entry]:
     """Those in front, where the round before does not tell them apart."""
     front = sorted(entries, key=rank)[:IN_FRONT]
     return [entry for entry in front if _error(entry) <= CLOSE * _error(front[0]) < math.inf]

@@ -52,6 +52,10 @@ def test_the_advice_names_what_most_hangs_on() -> None:
     found = outcomes({0: [2.0], 1: [2.1], 2: [6.0], 3: [6.1]})
     said = report(planned(grid=TWO_WAYS), found)["advice"]
     assert said.endswith("has 3.05 times its error, and most hangs on init.")
+    # Raced out, a cell was trained for less: its error does not tell what hangs on its values.
+    found[3] |= {"raced_out": True, "state": "cancelled"}
+    said = report(planned(grid=TWO_WAYS), found)["advice"]
+    assert said.endswith("stopped early, has 3.05 times its error.")
 
 
 def test_while_it_runs_the_report_says_so() -> None:
@@ -95,10 +99,17 @@ def test_a_training_that_failed_or_rose_is_not_said_to_have_stayed_on_the_platea
 def test_where_every_cell_is_lost_no_choice_is_said_to_matter() -> None:
     said = advice(outcomes({0: [9.8], 1: [9.9], 2: [9.95], 3: [11.0]}))
     assert "matters" not in said
+    assert said.startswith("Nothing here learned: the best is init=lsuv: its held-out error is 9.8, beside 2")
     assert said.endswith("No cell has left the plateau: nothing that was varied is a cure for that.")
+    # Those that were stopped early might have left it later.
+    found = [*outcomes({0: [9.8], 1: [9.9]}), *outcomes({2: [9.9], 3: [9.9]}, raced_out=True)]
+    said = advice(found, racing=True)
+    assert said.startswith("Nothing here learned")
+    assert said.endswith("No cell has left the plateau by the time it was stopped.")
     # One that left it, and lost a seed, stands behind those that came through and did not.
     found = [*outcomes({0: [9.8, 9.8], 1: [2.0]}), outcome(1, 1, None, state="failed", problem=DIVERGED)]
     said = report(planned(grid={"init": STARTS[:2]}, seeds=[0, 1]), found)["advice"]
+    assert said.startswith("The best did not learn: init=lsuv")
     assert "1 of 2 cells had trainings that failed (init=orthogonal)" in said
 
 

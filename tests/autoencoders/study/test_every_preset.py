@@ -84,7 +84,13 @@ def test_the_classic_is_the_net_of_2006_unless_the_base_says_its_widths() -> Non
     assert {tuple(cell.job["architecture"]["widths"]) for cell in own.cells} == {(30, 20)}
 
 
-def test_in_a_budget_of_seconds_a_pretraining_is_short() -> None:
-    study = made("classic-2006", "digits", "dense", budget={"seconds": 60})
+@pytest.mark.parametrize(
+    ("budget", "epochs"),
+    [({"epochs": 5}, 1), ({"epochs": 20}, 2), ({"epochs": 200}, 10), ({"seconds": 60}, 2)],
+)
+def test_each_of_four_machines_has_its_share_of_half_the_budget(
+    budget: dict[str, float], epochs: int
+) -> None:
+    study = made("classic-2006", "digits", "dense", budget=budget)
     rbm = next(cell for cell in study.cells if cell.job["init"]["name"] == "rbm_stack")
-    assert rbm.job["init"]["epochs"] == 2
+    assert rbm.job["init"]["epochs"] == epochs

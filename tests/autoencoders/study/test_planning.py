@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from autoencoders.errors import SpecRefused
+from autoencoders.init.storeys import ROWS_BYTES
 from autoencoders.spec import Spec
+from autoencoders.study import plan
 from tests.autoencoders.study.cells import BASE, FACTS, planned, refused
 
 STARTS: dict[str, list[Any]] = {"init": ["lsuv", "orthogonal"]}
@@ -33,6 +35,7 @@ def test_the_document_is_json_and_says_the_grid() -> None:
     document = planned(preset="inits", seeds=[3, 1], racing=True).document()
     assert json.loads(json.dumps(document)) == document
     assert document["seeds"] == [3, 1]
+    assert {cell["job"]["training"]["seed"] for cell in document["cells"]} == {3}
     assert {"lsuv", "he_normal"} <= set(map(str, document["grid"]["init"]))
 
 
@@ -61,6 +64,14 @@ def test_a_pretraining_s_passes_are_epochs_of_its_cell() -> None:
     assert [cell.pretraining for cell in study.cells] == [0.0, 12.0, 6.0]
     assert [cell.job["training"]["epochs"] for cell in study.cells] == [20, 8, 14]
     assert [cell.job["init"].get("epochs") for cell in study.cells] == [None, 4, 2]
+
+
+def test_a_part_of_a_pass_takes_a_whole_epoch_of_the_budget() -> None:
+    # There is room for half of the rows, of which each of three machines makes one pass.
+    many = FACTS.model_copy(update={"training_rows": 2 * (ROWS_BYTES // (4 * (12 + 8)))})
+    once = {"init": [{"name": "rbm_stack", "epochs": 1}]}
+    (cell,) = plan(SIGMOID, facts=many, grid=once, budget={"epochs": 20}).cells
+    assert (cell.pretraining, cell.job["training"]["epochs"]) == (1.5, 18)
 
 
 def test_a_pretraining_of_parts_counts_those_parts() -> None:

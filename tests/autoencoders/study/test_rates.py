@@ -8,7 +8,7 @@ import pytest
 
 from autoencoders.data import Dataset
 from autoencoders.events import Initialised
-from autoencoders.study.rates import FURTHEST, STEP, rate_in, smoothed, turning
+from autoencoders.study.rates import STEP, rate_in, smoothed, turning
 from autoencoders.study.settle import Settling
 from tests.autoencoders.study.settling import job, rows, settled, timeless
 
@@ -39,11 +39,19 @@ def test_a_trial_takes_the_best_of_a_grid_and_its_best_lies_inside(dataset: Data
 
 def test_the_grid_widens_as_far_as_it_may(dataset: Dataset) -> None:
     found = tried(dataset, "trial", 1e-7)
-    assert found["chosen"] == pytest.approx(1e-7 * STEP**FURTHEST, rel=1e-4)
-    assert len(found["tried"]) == FURTHEST + 2
+    assert found["chosen"] == pytest.approx(1e-7 * 3.0**4, rel=1e-4)
+    assert len(found["tried"]) == 6
 
 
-def test_where_everything_diverges_the_grid_goes_down(dataset: Dataset) -> None:
+def test_where_nothing_helps_the_grid_ends_and_the_given_rate_stays(dataset: Dataset) -> None:
+    found = tried(dataset, "trial", 1e12, "sgd")
+    assert [entry["error"] for entry in found["tried"]] == [None] * 6
+    rates = [entry["rate"] for entry in found["tried"]]
+    assert rates == pytest.approx([1e12 * 3.0**place for place in range(-4, 2)], rel=1e-4)
+    assert found["chosen"] == 1e12
+
+
+def test_where_everything_near_diverges_the_grid_goes_down(dataset: Dataset) -> None:
     found = tried(dataset, "trial", 20.0, "sgd")
     errors = [entry["error"] for entry in found["tried"]]
     assert errors[-1] is None

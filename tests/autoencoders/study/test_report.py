@@ -155,8 +155,8 @@ def test_whoever_was_raced_out_on_the_plateau_is_not_judged_but_listed_where_it_
 def test_the_cost_of_an_error_counts_a_pretraining_and_the_initialisation() -> None:
     net = {"name": "dense", "widths": [8, 6], "code": 3, "activation": "sigmoid"}
     rbm = {"name": "rbm_stack", "epochs": 2}
-    plan = planned({"architecture": net}, grid={"init": ["lsuv", rbm]}, budget={"epochs": 20})
-    made = report(plan, outcomes({0: [5.9], 1: [2.0]}))
+    plan = planned({"architecture": net}, grid={"init": [rbm, "lsuv"]}, budget={"epochs": 20})
+    made = report(plan, outcomes({0: [2.0], 1: [5.9]}))
     half, near, pca = made["cost"]
     assert (half["target"], pca["target"]) == (6.0, 2.0)
     assert near["target"] == pytest.approx(2.2)
@@ -207,6 +207,12 @@ def test_a_two_way_grid_is_a_heat_map_with_holes_where_there_are_no_cells() -> N
     assert found["rows"] == {"path": "init", "values": ["lsuv", "zeros"]}
     assert found["columns"] == {"path": "architecture.activation", "values": ["tanh", "relu"]}
     assert found["errors"] == [[1.0, 2.0], [3.0, 4.0]]
+    assert found["raced_out"] == [[False, False], [False, False]]
+    some = [*outcomes({0: [1.0], 2: [3.0], 3: [4.0]}), outcome(1, 0, 2.0, raced_out=True)]
+    assert report(planned(grid=TWO_WAYS), some)["heat_map"]["raced_out"] == [[False, True], [False, False]]
+    wide = {"init": ["lsuv", "zeros"], "architecture.activation": ["tanh", "relu", "elu"]}
+    found = report(planned(grid=wide), outcomes({place: [1.0 + place] for place in range(6)}))["heat_map"]
+    assert found["errors"] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     net = {"architecture": {"name": "dense", "widths": [8, 6], "code": 3}}
     grid = {"init": ["lsuv", "rbm_stack"], "architecture.activation": ["tanh", "sigmoid"]}
     holes = planned(net, grid=grid, budget={"epochs": 50}, unfit="skip")
@@ -230,6 +236,11 @@ def test_the_figures_that_told_the_outcome_come_first() -> None:
     }
     assert all(line["cells"] == 5 for line in predictors), "what is alike in all cells tells nothing"
     assert report(planned(grid=GRID), found[:4])["predictors"] == []
+    # A cell that lost a seed stands behind all others, however small the error of the other one is.
+    found += [{**one, "seed": 1, "job": "other"} for one in found]
+    found[4]["error"], found[9]["state"] = 0.1, "failed"
+    predictors = report(planned(grid={"init": starts}, seeds=[0, 1]), found)["predictors"]
+    assert {line["figure"]: line["correlation"] for line in predictors}["trial.gain"] == -1.0
 
 
 def without_seconds(value: Any) -> Any:

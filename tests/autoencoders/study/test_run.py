@@ -120,6 +120,20 @@ def test_its_report_can_be_read_before_the_end(rows: Dataset) -> None:
     assert made["best"]["error"] > 0
 
 
+def test_the_error_of_a_training_is_its_best_so_far(rows: Dataset) -> None:
+    study = Study(
+        {**QUICK, "optimizer": {"name": "adam", "learning_rate": 0.3}}, rows, grid={"init": ["pca"]}
+    )
+    rose = False
+    for told in study.run():
+        if isinstance(told.event, Epoch):
+            (outcome,) = study.outcomes
+            errors = [mark["error"] for mark in outcome["curve"]]
+            assert outcome["error"] == min(errors)
+            rose = rose or errors[-1] > outcome["error"]
+    assert rose
+
+
 def test_what_is_settled_before_a_training_is_told_with_its_outcome(rows: Dataset) -> None:
     study = Study(QUICK, rows, grid={"init": ["lsuv", "pca"]}, budget={"epochs": 2}, learning_rate="trial")
     for _ in study.run():
@@ -158,3 +172,29 @@ def test_a_budget_of_seconds_is_spent_and_no_more(tmp_path: Path) -> None:
         assert spent == pytest.approx(2.0, abs=0.1)
     assert made["recommended"]["training"]["epochs"] < 1000
     assert torch.isfinite(torch.tensor(made["best"]["error"]))
+
+
+def test_settling_and_initialisation_are_part_of_a_budget_of_seconds_and_of_each_rung(rows: Dataset) -> None:
+    sigmoid = {**QUICK["architecture"], "activation": "sigmoid"}
+    base = {**QUICK, "architecture": sigmoid, "training": {"batch_size": 200, "early_stopping": None}}
+    study = Study(
+        base,
+        rows,
+        grid={"init": [{"name": "rbm_stack", "epochs": epochs} for epochs in (5, 6, 7, 8)]},
+        budget={"seconds": 45.0},
+        learning_rate="range_test",
+        racing=True,
+        clock=Clock(0.1),
+    )
+    settling = dict[int, float]()
+    for told in study.run():
+        if isinstance(told.event, Initialised) and told.event.word == "learning_rate":
+            settling[told.cell] = told.event.seconds
+    assert study.plan.rungs[0] == {"epochs": None, "seconds": 15.0, "keep": 2}
+    for outcome in study.outcomes:
+        assert min(settling[outcome["cell"]], outcome["init_seconds"]) > 2.0
+        before = settling[outcome["cell"]] + outcome["init_seconds"]
+        limit = 15.0 if outcome["raced_out"] else 45.0
+        # Of the last epoch's steps one begins in time, and the clock is looked at around each part.
+        assert before + outcome["seconds"] == pytest.approx(limit, abs=1.0)
+    assert sum(outcome["raced_out"] for outcome in study.outcomes) == 2
