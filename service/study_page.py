@@ -19,7 +19,7 @@ from service.study_drawing import Curve, curves, heat_map
 from service.study_tables import Ranks, cost, counted, predictors, ranking, stuck
 
 _STYLE = """
-body{max-width:64rem}
+body{max-width:80rem}
 pre{background:var(--field);border-radius:6px;padding:.8rem;overflow:auto;max-height:24rem;
 white-space:pre-wrap;overflow-wrap:anywhere}
 .wide{overflow-x:auto}.wide table{font-size:.85rem}
