@@ -52,7 +52,11 @@ class StoreSettings(BaseSettings):
     )
     lease_seconds: float = Field(30, gt=0, description="How long a job stays its worker's without a beat.")
     caretaker_seconds: float = Field(2, gt=0, description="How often the caretaker looks around.")
-    hint_seconds: float = Field(30, gt=0, description="After how long a queued job's hint is sent again.")
+    hint_seconds: float = Field(
+        30,
+        gt=0,
+        description="A queued job's hint is sent again after so long, and workers look without one.",
+    )
     checkpoints_kept_days: float = Field(
         7, ge=0, description="How long a finished job's checkpoints are kept."
     )

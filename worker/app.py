@@ -23,6 +23,7 @@ from store.queue import make_celery
 from store.store import Store
 from worker.devices import DeviceClass, DeviceMissing, device_class
 from worker.ledger import Ledger
+from worker.lookout import Lookout
 from worker.metrics import Metrics, MetricsPort
 from worker.presence import Presence, facts_of_this_process
 from worker.scratch import sweep
@@ -88,12 +89,14 @@ class _Worker:
         )
         watch = Watch(ledger, settings, device=device, stopping=self._stopping, metrics=metrics)
         self._bench = Bench(ledger, watch, self._presence, metrics, self._stopping)
+        self._lookout = Lookout(self._bench, self._stopping, settings.hint_seconds)
         self._caretaker = Caretaker(store)
         sweep(settings.home, ledger.is_running)
 
     def run(self, signals: Signals) -> int:
         self._presence.start()
         self._caretaker.start()
+        self._lookout.start()
         celery = make_celery(self._settings)
         install(celery, self._bench)
         consumer = self._consumer(celery)

@@ -28,14 +28,18 @@ class Bench:
         self._stopping = stopping
         self._occupied = threading.Lock()
 
-    def work(self) -> int:
+    def heed(self) -> None:
+        """Answer a hint, and count it by what it found."""
+        done = self.work()
+        self._metrics.hints.labels("at_work" if done is None else "jobs" if done else "nothing").inc()
+
+    def work(self) -> int | None:
         """Do the jobs that wait, one after the other; how many they were comes back.
 
-        A hint that finds the device at work has nothing to do: whoever works there looks for the next job.
+        None where the device is at work: whoever works there looks for the next job.
         """
         if not self._occupied.acquire(blocking=False):
-            self._metrics.hints.labels("at_work").inc()
-            return 0
+            return None
         try:
             done = 0
             while not self._stopping.is_set() and (job := self._claim()) is not None:
@@ -43,7 +47,6 @@ class Bench:
                 done += 1
         finally:
             self._occupied.release()
-        self._metrics.hints.labels("jobs" if done else "nothing").inc()
         return done
 
     def wait_until_free(self, timeout_seconds: float) -> bool:
@@ -78,4 +81,4 @@ def install(celery: Celery, bench: Bench) -> None:
 
     @celery.task(name=WAKE, ignore_result=True)
     def wake() -> None:
-        bench.work()
+        bench.heed()

@@ -135,6 +135,22 @@ def test_a_worker_without_a_broker_waits_for_one_and_leaves_when_told(
         worker.end()
 
 
+def test_a_worker_that_hears_no_hint_finds_its_jobs_all_the_same(
+    settings: WorkerSettings, house: House, tmp_path: Path
+) -> None:
+    deaf = settings.model_copy(update={"broker_url": "redis+socket:///tmp/nowhere.sock?virtual_host=0"})
+    worker = Worker(deaf, tmp_path / "deaf.log")
+    try:
+        until(lambda: living(house) == ["w1"])
+        job = house.submit(small(epochs=1), dataset=digits(house))
+        until(lambda: house.row(job).is_over, seconds=120)
+        assert house.row(job).state is JobState.SUCCEEDED, worker.log.read_text()
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(30) == 0
+    finally:
+        worker.end()
+
+
 def test_a_wrong_setting_ends_the_worker_with_words(settings: WorkerSettings) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "worker.app"],
