@@ -17,6 +17,8 @@ Points: TypeAlias = Sequence[tuple[float, float]]
 _STEPS = (1.0, 2.0, 5.0)
 # In powers of ten.
 _FAR = 0.7
+# Between the numbers of two lines, from base to base.
+_BETWEEN = 11
 _LABEL, _BAR = 150, 160
 # From little to much error: light enough for black letters, dark enough for white ones.
 _COLD, _WARM = (13, 110, 92), (247, 213, 150)
@@ -89,17 +91,24 @@ def _line(scale: Scale, curve: Curve, points: Points) -> str:
 
 
 def _numbers(scale: Scale, lines: Sequence[tuple[Curve, Points]]) -> list[str]:
-    """The place of each line beside its end; where ends lie close together, one below the other."""
+    """The place of each line beside its end, inside the chart; close ends have theirs one below the other."""
     ends = []
     for curve, points in lines:
         across, _, down = scale.place(*points[-1]).partition(",")
         ends.append((float(down), curve.place, float(across)))
-    drawn, last = [], -math.inf
-    for y, place, x in sorted(ends):
-        last = max(y + 4, last + 11)
-        at = f"x={x + 4:.1f} y={last:.1f}"
-        drawn.append(f"<text {at} font-size=11 fill='{colour_of(place)}'>{place}</text>")
-    return drawn
+    ends.sort()
+    heights, last = [], -math.inf
+    for y, _, _ in ends:
+        last = max(y + 4, last + _BETWEEN)
+        heights.append(last)
+    lowest = float(HEIGHT - PAD)
+    for each in reversed(range(len(heights))):
+        heights[each] = min(heights[each], lowest)
+        lowest = heights[each] - _BETWEEN
+    return [
+        f"<text x={x + 4:.1f} y={height:.1f} font-size=11 fill='{colour_of(place)}'>{place}</text>"
+        for height, (_, place, x) in zip(heights, ends, strict=True)
+    ]
 
 
 def _across(scale: Scale, name: str, level: float, left: float, right: float) -> str:

@@ -80,7 +80,7 @@ def stuck(lines: Sequence[Json], ranks: Ranks) -> str:
         [
             f"<td>{ranks.said(line['cell'])}</td>",
             _number(four(line.get("error"))),
-            _cell(_OUTLOOKS.get(str(line.get("outlook")), str(line.get("outlook")))),
+            _cell(_seen(line) or "raced out"),
             _cell(str(line.get("forecast") or "none")),
             _cell(". Cure: ".join(str(line[key]) for key in ("cause", "cure") if line.get(key))),
         ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.report_drawing import HEIGHT, PAD
 from service.study_drawing import COLOURS, Curve, Intervals, curves, heat_map
 from service.study_page import render
 from tests.service.test_report import Outside
@@ -156,6 +157,13 @@ def test_ties_are_told_by_their_places() -> None:
     assert re.search(r"<td>1</td><td>slow</td>", rows[1])
 
 
+def test_a_cell_that_was_raced_out_on_the_plateau_is_said_to_be() -> None:
+    line = {**REPORT["stuck"][0], "outlook": None}
+    told = render(STUDY, {**REPORT, "stuck": [line]}, address="http://house")
+    assert "<td>raced out</td>" in told
+    assert "None" not in told
+
+
 def test_a_page_of_a_study_that_has_just_begun_says_so() -> None:
     begun = {**STUDY, "state": "queued", "progress": {"jobs": 6, "jobs_over": 0, "jobs_running": 0}}
     page = render({**begun, "racing": False, "learning_rate": "fixed"}, {"study": "study_x"}, address="")
@@ -191,6 +199,7 @@ def test_every_cell_has_its_line_and_the_first_have_colours_and_numbers() -> Non
     ends = _ends(picture)
     assert len(ends) == len(COLOURS)
     assert all(below - above >= 10.9 for above, below in pairwise(ends))
+    assert max(ends) <= HEIGHT - PAD, "numbers of the best lines stay inside the chart"
     assert "mean" in picture
     assert "PCA" not in picture
 
