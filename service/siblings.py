@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import psutil
 from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -64,10 +63,20 @@ class Siblings:
             if path.name == self._own:
                 continue
             families = list(text_string_to_metric_families(path.read_text()))
-            if not psutil.pid_exists(int(path.stem)):
+            if not _lives(int(path.stem)):
                 # What it counted did happen; what it held it holds no longer.
                 families = [family for family in families if family.type != "gauge"]
             yield families
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _Sum(Collector):
