@@ -207,7 +207,17 @@ class Direct:
         return None if caller is None or not caller.may("infer") else Plain(target, sent)
 
     def serve(self, plain: Plain, body: bytes, connection: Connection) -> bool:
-        """Take a request, to be answered now or soon; False leaves it to the application."""
+        """Take a request, to be answered now or soon; False leaves it to the application.
+
+        Nothing is raised: in a callback of its parser the server would call the request malformed.
+        """
+        try:
+            return self._serve(plain, body, connection)
+        except Exception:
+            log.warning("a plain request is left to the application", path=plain.target.path, exc_info=True)
+            return False
+
+    def _serve(self, plain: Plain, body: bytes, connection: Connection) -> bool:
         began = time.perf_counter()
         action = plain.target.action
         meant = self.engine.names.now(plain.target.name)
@@ -225,9 +235,14 @@ class Direct:
         self._ceiling.now += 1
         try:
             self.engine.begin(action, model, pending.asked, alone=connection.is_alone())
-        except Overloaded:
+        except Exception as error:
+            if pending.response_complete:
+                log.exception("after an answer", path=plain.target.path)
+                return True
             self._ceiling.now -= 1
             connection.abandon()
+            if not isinstance(error, Overloaded):
+                raise
             return False
         return True
 
