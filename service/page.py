@@ -17,6 +17,14 @@ td,th{text-align:left;vertical-align:top;padding:.3rem .6rem;
 border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
 svg{width:100%;height:auto;background:var(--field);border-radius:6px}
 """
+DOCUMENT_OR_PAGE = {
+    "description": "The report; `Accept: text/html` gives one self-contained page.",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        "text/html": {"schema": {"type": "string"}},
+    },
+}
+"""How a route is described that answers a report as either."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

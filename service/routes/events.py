@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from service.dependencies import House, Reader
 from service.errors import FieldRefused, PreconditionFailed
-from service.page import page_answer, wants_html
+from service.page import DOCUMENT_OR_PAGE, page_answer, wants_html
 from service.problems import responses
 from service.report_page import render
 from service.stream import HEADERS, Told
@@ -87,13 +87,7 @@ async def job_events(
     response_class=Response,
     responses={
         **responses(404, 409, 410),
-        200: {
-            "description": "The report; `Accept: text/html` gives one self-contained page.",
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                "text/html": {"schema": {"type": "string"}},
-            },
-        },
+        200: DOCUMENT_OR_PAGE,
     },
 )
 def job_report(job: str, request: Request, house: House, _: Reader) -> Response:

@@ -14,7 +14,7 @@ from service.answers import Asked, Listing, created, dump, fingerprint, holds, o
 from service.auth import Caller
 from service.dependencies import After, House, IdempotencyKey, LabelFilter, Limit, Reader, Trainer
 from service.json_route import JsonRoute
-from service.page import page_answer, wants_html
+from service.page import DOCUMENT_OR_PAGE, page_answer, wants_html
 from service.problems import responses
 from service.routes.job_wire import StateName
 from service.routes.study_submission import StudySubmission, estimate_study, prepare_study
@@ -125,13 +125,7 @@ def remove_study(study: str, house: House, _: Trainer) -> None:
     response_class=Response,
     responses={
         **responses(404),
-        200: {
-            "description": "The report; `Accept: text/html` gives one self-contained page.",
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                "text/html": {"schema": {"type": "string"}},
-            },
-        },
+        200: DOCUMENT_OR_PAGE,
     },
 )
 def study_report(study: str, request: Request, house: House, _: Reader) -> Response:
