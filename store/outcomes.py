@@ -27,8 +27,9 @@ def gather(session: Session, study_id: str) -> list[Json]:
     Of each: `job`, `cell`, `seed`, `state`, `rung` (the last that it was on its way to), `raced_out`, `error`
     (the best held-out one; null where the training failed), `ended`, `problem`, `model`, `baselines`, `curve`
     (its epochs, each once), `init_seconds`, `seconds`, `diagnosis`, `init` (the last event of that type),
-    `learning_rate` and `chosen` (where they were settled by trial), `attempts`. Nothing of it but the seconds
-    and the attempts depends on how often a job was interrupted.
+    `learning_rate` and `chosen` (where they were settled by trial), `pretraining` (how often an init that was
+    chosen passes over the rows), `attempts`. Nothing of it but the seconds and the attempts depends on how
+    often a job was interrupted.
     """
     rows = select(JobRow).where(JobRow.study_id == study_id).order_by(JobRow.id)
     jobs = session.scalars(rows.options(defer(JobRow.spec))).all()
@@ -113,6 +114,7 @@ def _outcome(job: JobRow, told: Sequence[tuple[str, Json]]) -> Json:
         "init": own[-1] if own else None,
         "learning_rate": _chosen(inits, _RATE),
         "chosen": _chosen(inits, _INIT),
+        "pretraining": job.metrics.get("pretraining"),
         "attempts": job.attempts,
     }
 
@@ -138,11 +140,17 @@ def _epochs_left(study: StudyRow, jobs: Sequence[JobRow]) -> int:
     alive = [job for job in jobs if not job.is_over]
     if study.is_over or not alive:
         return 0
-    targets = [
-        (job.study_place or {}).get("pause_epochs") or job.progress.get("epochs") or 0 for job in alive
-    ]
-    under_way = sum(max(0, target - _epoch(job)) for job, target in zip(alive, targets, strict=True))
+    under_way = sum(max(0, _target(job) - _epoch(job)) for job in alive)
     return under_way + int(_budget(study, "epochs", after=study.rung))
+
+
+def _target(job: JobRow) -> int:
+    """The epoch at which a job waits or ends: what a chosen pretraining took of its plan is gone."""
+    place = job.study_place or {}
+    pause = place.get("pause_epochs")
+    if pause is None:
+        return int(job.progress.get("epochs") or 0)
+    return max(int(place["rung"]), int(pause) - math.ceil(job.metrics.get("pretraining") or 0.0))
 
 
 def _seconds_left(study: StudyRow, jobs: Sequence[JobRow], done: int, left: int | None) -> float | None:

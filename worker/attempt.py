@@ -95,7 +95,10 @@ class Attempt:
             threads=thread_count(self._settings.threads),
             take=self._take,
         )
-        spec, self._rung.settling_seconds = self._settled.spec, self._settled.seconds
+        spec = self._settled.spec
+        self._rung.settle(self._settled)
+        if self._row.study_id is not None and self._settled.pretraining is not None:
+            self._publisher.note(pretraining=self._settled.pretraining)
         experiment = self._experiment(spec, dataset, device, found)
         self._record.note_baselines(experiment.baselines)
         earlier = outcome.earlier_model(self._row.spec, spec, dataset, self._record.bundle)

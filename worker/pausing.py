@@ -14,6 +14,7 @@ from autoencoders.events import Epoch
 from autoencoders.study import rungs
 from autoencoders.training.state import Progress
 from store.tables import JobRow
+from worker.settling import Settled
 
 
 class Paused(Exception):
@@ -42,11 +43,20 @@ class Rung:
 
     def __init__(self, row: JobRow) -> None:
         place: dict[str, Any] = row.study_place or {}
+        self._number: int = place.get("rung", 1)
         self._pauses = {name: place.get(name) for name in ("pause_epochs", "pause_seconds")}
         self._last_epoch: int = row.spec.get("training", {}).get("epochs") or 0
         self.init_seconds = float(row.metrics.get("init_seconds") or 0.0)
         self.settling_seconds = 0.0
         self.reached = False
+
+    def settle(self, found: Settled) -> None:
+        """Count what was chosen, and what its choosing took, as spent before the first step."""
+        self.settling_seconds = found.seconds
+        self._last_epoch = found.spec.training.epochs
+        planned = self._pauses["pause_epochs"]
+        if planned is not None and found.pretraining is not None:
+            self._pauses["pause_epochs"] = rungs.pause(self._number, planned, found.pretraining)
 
     def is_due(self, event: Epoch) -> bool:
         """Whether the training waits after this epoch; never after its last."""

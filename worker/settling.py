@@ -13,7 +13,7 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.events import Event
 from autoencoders.init.plan import read_plan
 from autoencoders.spec import Spec
-from autoencoders.study.rates import Rule, rate_in, with_rate
+from autoencoders.study.rates import Rule, rate_in
 from autoencoders.study.settle import Settling
 from store import logs
 from store.errors import ArtifactMissing
@@ -33,11 +33,13 @@ class Settled:
         spec: what is trained.
         evidence: by `auto` and `learning_rate`, what was tried and chosen; None where nothing was open.
         seconds: that it took.
+        pretraining: how often an init that was chosen passes over the training rows; None where none was.
     """
 
     spec: Spec
     evidence: dict[str, Any]
     seconds: float
+    pretraining: float | None
 
 
 class _Kept(BaseModel):
@@ -69,24 +71,23 @@ def settled(
         Left: the parent wishes so; the next attempt begins anew.
         NoCandidate: no candidate for `auto` could begin this model.
     """
+    place = held.row.study_place
     settling = Settling(
         spec,
         dataset,
         learning_rate=_rule(held),
+        # A study's budget in epochs is for both; a job's epochs are its training's.
+        counts_pretraining=place is not None and place.get("budget_seconds") is None,
         device=device,
         threads=threads,
         earlier=held.record.bundle,
     )
     if not settling.is_needed:
-        return Settled(settling.spec, settling.evidence, 0.0)
+        return Settled(settling.spec, settling.evidence, 0.0, None)
     key = f"jobs/{held.row.id}/checkpoints/{FILE}"
     if (kept := _read(held, key)) is not None:
-        init = read_plan(kept.init)
-        return Settled(
-            with_rate(settling.spec.model_copy(update={"init": init}), kept.learning_rate),
-            kept.evidence,
-            kept.seconds,
-        )
+        settling.adopt(read_plan(kept.init), kept.learning_rate)
+        return Settled(settling.spec, kept.evidence, kept.seconds, settling.pretraining)
     held.publisher.enter("choosing by trying")
     for event in settling.run():
         take(event)
@@ -99,7 +100,7 @@ def settled(
         seconds=sum(part["seconds"] for part in settling.evidence.values() if part is not None),
     )
     held.artifacts.write(key, found.model_dump_json().encode())
-    return Settled(settling.spec, found.evidence, found.seconds)
+    return Settled(settling.spec, found.evidence, found.seconds, settling.pretraining)
 
 
 def _rule(held: Holding) -> Rule:

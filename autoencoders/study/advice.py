@@ -23,6 +23,8 @@ def recommended(best: Standing, plan: Mapping[str, Any]) -> dict[str, Any]:
     body["training"]["seed"] = outcome["seed"]
     if outcome.get("chosen") is not None:
         body["init"] = outcome["chosen"]
+        pretraining = math.ceil(best.pretraining_of(outcome))
+        body["training"]["epochs"] = max(1, body["training"]["epochs"] - pretraining)
     if outcome.get("learning_rate") is not None:
         body["optimizer"]["learning_rate"] = outcome["learning_rate"]
     if "seconds" in plan["budget"]:

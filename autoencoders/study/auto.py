@@ -97,10 +97,11 @@ class Auto:
     Args:
         spec: resolved and checked; its init is `auto`.
         dataset: the rows.
-        make: the experiment of this spec with another init.
+        make: the experiment of this spec with another init; of fewer epochs, where it is pretrained instead.
         clock: seconds that only go forward.
         deadline: when there must be a choice, made of what is known by then.
         diagnosed_rows: how many rows a diagnosis looks at.
+        counts_pretraining: whether a pretraining's passes over the rows are epochs of the spec.
 
     Attributes:
         chosen: the race's best, once `run` is over.
@@ -116,11 +117,13 @@ class Auto:
         clock: Callable[[], float],
         deadline: Deadline = NEVER,
         diagnosed_rows: int = DIAGNOSED_ROWS,
+        counts_pretraining: bool = False,
     ) -> None:
         assert isinstance(spec.init, InitChoice)
         assert spec.init.name == WORD, "only `auto` is chosen for"
         self._spec, self._dataset, self._make, self._wanted = spec, dataset, make, spec.init
         self._clock, self._deadline, self._diagnosed_rows = clock, deadline, diagnosed_rows
+        self._epochs = spec.training.epochs if counts_pretraining else None
         self._job_steps = job_steps(spec, len(dataset.training))
         self._spent = {"pretraining": 0, "diagnoses": 0, "race": 0}
         self._baselines: dict[str, float | None] | None = None
@@ -156,7 +159,7 @@ class Auto:
         with torch.device("meta"):
             model = build.model(self._spec, self._dataset.facts)
         rows = len(self._dataset.training)
-        found = [Entry(choice) for choice in candidates(self._wanted, model, rows)]
+        found = [Entry(choice) for choice in candidates(self._wanted, model, rows, epochs=self._epochs)]
         per_epoch = steps_per_epoch(rows, self._spec.training.batch_size)
         for entry in found:
             entry.pretraining = round(per_epoch * entry.choice.passes(model, model.layers(), rows))
@@ -225,13 +228,16 @@ class Auto:
 
     def _round(self, runners: Sequence[Entry], wanted: int) -> Iterator[Event]:
         dataset = self._dataset
-        length = length_of(self._spec, len(dataset.training), dataset.facts.features, wanted)
-        self._rounds.append(length)
+        rows, features = len(dataset.training), dataset.facts.features
+        self._rounds.append(length_of(self._spec, rows, features, wanted))
         course: Race | None = None
         for place, entry in enumerate(runners):
             began, experiment = self._clock(), entry.start
             assert experiment is not None, "a runner has a start"
-            course = course or Race(experiment, length, clock=self._clock)
+            # Whose epochs went to its pretraining may have fewer than the others run.
+            length = length_of(experiment.spec, rows, features, wanted)
+            if course is None or course.length != length:
+                course = Race(experiment, length, clock=self._clock)
             seconds = None
             if not math.isinf(self._deadline.at):
                 seconds = max(0.0, self._deadline.at - began) / (len(runners) - place)

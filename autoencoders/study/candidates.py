@@ -11,6 +11,7 @@ from typing import Any
 
 from autoencoders.init import InitChoice, inits
 from autoencoders.models import Autoencoder
+from autoencoders.study.pretraining import dose
 
 PRETRAINED_ROWS = 120_000
 """So many rows, some of them again and again, teach a Boltzmann machine what it can be taught at first."""
@@ -38,13 +39,17 @@ RESIDUAL: tuple[dict[str, Any], ...] = (
 )
 
 
-def candidates(wanted: InitChoice, model: Autoencoder, rows: int) -> list[InitChoice]:
+def candidates(
+    wanted: InitChoice, model: Autoencoder, rows: int, *, epochs: int | None = None
+) -> list[InitChoice]:
     """The inits to choose between for a model, those first that are best most often.
 
     Args:
         wanted: the `auto` of the spec; its `output_bias` and `centre` hold for every candidate.
         model: built, perhaps without memory; what a word refuses is left out.
         rows: training rows, by which pretraining is dosed.
+        epochs: of pretraining and training together, where they share them: a pretraining leaves half of
+            them to the training, and one that would leave none is no candidate.
     """
     options = {
         name: value
@@ -53,17 +58,25 @@ def candidates(wanted: InitChoice, model: Autoencoder, rows: int) -> list[InitCh
     }
     return [
         choice
-        for choice in (inits.choose({**words, **options}) for words in _meant(model, rows))
+        for choice in (inits.choose({**words, **options}) for words in _meant(model, rows, epochs))
         if not choice.problems(model)
     ]
 
 
-def _meant(model: Autoencoder, rows: int) -> list[dict[str, Any]]:
+def _meant(model: Autoencoder, rows: int, epochs: int | None) -> list[dict[str, Any]]:
     layers = model.layers()
     units = {layer.fed_by.word for layer in layers if layer.fed_by is not None}
     # The last refuses every code that is not sparse.
     found = [*FOR_ALL, *RESIDUAL, WHITENING, {"name": "sparse_dictionary"}]
     if "sigmoid" not in units:
         return [*found, *OTHER_UNITS]
-    epochs = min(MOST_PRETRAINING, max(1, -(-PRETRAINED_ROWS // max(rows, 1))))
-    return [*found, {"name": "rbm_stack", "epochs": epochs}, *SIGMOID]
+    return [*found, *_pretraining(model, rows, epochs), *SIGMOID]
+
+
+def _pretraining(model: Autoencoder, rows: int, epochs: int | None) -> list[dict[str, Any]]:
+    word = "rbm_stack"
+    usual = min(MOST_PRETRAINING, max(1, -(-PRETRAINED_ROWS // max(rows, 1))))
+    if epochs is None:
+        return [{"name": word, "epochs": usual}]
+    each = inits.choose(word, epochs=1).passes(model, model.layers(), rows)
+    return [{"name": word, "epochs": dose(each, epochs, usual)}] if each <= epochs - 1 else []

@@ -14,6 +14,7 @@ MOST_POINTS = 200
 NEAR = 1.1
 
 Marks = Sequence[Mapping[str, Any]]
+Outcome = Mapping[str, Any]
 
 
 def curve(standing: Standing) -> dict[str, Any]:
@@ -26,23 +27,32 @@ def curve(standing: Standing) -> dict[str, Any]:
     shown = sorted({round(place) for place in np.linspace(0, length - 1, min(length, MOST_POINTS))})
     points = []
     for place in shown:
-        at = [(before, marks[place]) for before, marks in runs]
+        at = [(outcome, marks[place]) for outcome, marks in runs]
         points.append(
             {
-                "epoch": at[0][1]["epoch"] + standing.pretraining,
+                "epoch": _mean([_epochs(standing, outcome, mark) for outcome, mark in at]),
                 "step": at[0][1]["step"],
                 "error": _mean([mark["error"] for _, mark in at]),
-                "seconds": _mean([before + (mark.get("seconds") or 0.0) for before, mark in at]),
+                "seconds": _mean([_seconds(outcome, mark) for outcome, mark in at]),
             }
         )
     return {"cell": standing.cell, "raced_out": standing.raced_out, "points": points}
 
 
-def _runs(standing: Standing) -> list[tuple[float, Marks]]:
-    """Each seed's initialisation in seconds, and its epochs; those without an error only where all are."""
+def _runs(standing: Standing) -> list[tuple[Outcome, Marks]]:
+    """Each seed's outcome and its epochs; those without an error only where all are."""
     having = [outcome for outcome in standing.outcomes if outcome["curve"]]
     whole = [outcome for outcome in having if math.isfinite(standing.errors.get(outcome["seed"], math.inf))]
-    return [(outcome.get("init_seconds") or 0.0, _finite(outcome["curve"])) for outcome in whole or having]
+    return [(outcome, _finite(outcome["curve"])) for outcome in whole or having]
+
+
+def _epochs(standing: Standing, outcome: Outcome, mark: Mapping[str, Any]) -> float:
+    """What was used up of a budget in epochs."""
+    return standing.pretraining_of(outcome) + float(mark["epoch"])
+
+
+def _seconds(outcome: Outcome, mark: Mapping[str, Any]) -> float:
+    return (outcome.get("init_seconds") or 0.0) + (mark.get("seconds") or 0.0)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -98,12 +108,12 @@ def _reached(standing: Standing, error: float) -> dict[str, Any] | None:
         first = next((mark for mark in _finite(outcome["curve"]) if mark["error"] <= error), None)
         if first is None:
             return None
-        firsts.append((first, outcome.get("init_seconds") or 0.0))
+        firsts.append((outcome, first))
     if not firsts:
         return None
     return {
         "cell": standing.cell,
-        "epochs": standing.pretraining + _mean([mark["epoch"] for mark, _ in firsts]),
-        "steps": _mean([mark["step"] for mark, _ in firsts]),
-        "seconds": _mean([(mark.get("seconds") or 0.0) + before for mark, before in firsts]),
+        "epochs": _mean([_epochs(standing, outcome, mark) for outcome, mark in firsts]),
+        "steps": _mean([mark["step"] for _, mark in firsts]),
+        "seconds": _mean([_seconds(outcome, mark) for outcome, mark in firsts]),
     }

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoencoders.init import inits
 from autoencoders.study.predictors import FEWEST
 from autoencoders.study.standings import Standing
 
@@ -23,9 +22,6 @@ HELD = {2: "about half", 3: "about three quarters", **dict.fromkeys(range(4, 10)
 """By the number of seeds: how often an interval holds the mean of a normal law."""
 ONE_RATE = "Every cell ran at the rate in its spec, which may suit one cell better than another."
 TRIED = "The steps by which inits or learning rates were chosen are not counted in a budget of epochs."
-CHOSEN_PRETRAINING = (
-    "The passes of a pretraining that `auto` chose are not counted in a budget of epochs either."
-)
 UNTIMED = "`seconds` are without the search for an init or a learning rate."
 LIMITED = (
     "A cell that the base's `max_seconds` ends has had less than its budget, and does not repeat exactly."
@@ -56,7 +52,6 @@ def notes(plan: Mapping[str, Any], cells: Sequence[Standing], *, own_floor: bool
     all_failed = bool(outcomes) and all(outcome["state"] == "failed" for outcome in outcomes)
     cancelled = sum(outcome["state"] == "cancelled" and not outcome["raced_out"] for outcome in outcomes)
     chosen = [outcome["chosen"] for outcome in outcomes if outcome.get("chosen")]
-    pretrained = any("passes" in inits[init["name"]].traits for init in chosen)
     tried = bool(chosen) or not fixed
     judged = sum(bool(standing.errors and standing.diagnoses) for standing in cells)
     skipped = len(plan["skipped"])
@@ -68,7 +63,6 @@ def notes(plan: Mapping[str, Any], cells: Sequence[Standing], *, own_floor: bool
         (not by_time and any(standing.pretraining for standing in cells), BY_EPOCHS),
         (fixed and len(cells) > 1, ONE_RATE),
         (not by_time and tried, TRIED),
-        (not by_time and pretrained, CHOSEN_PRETRAINING),
         (tried, UNTIMED),
         (any(standing.job["training"]["max_seconds"] for standing in cells), LIMITED),
         (judged >= FEWEST, CHANCE.format(OF_A_DOZEN / math.sqrt(max(judged - 1, 1)))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,6 +30,23 @@ def passes_of(spec: Spec, facts: Facts) -> float:
     return passes(spec.init, model, facts.training_rows)
 
 
+def charged(spec: Spec, facts: Facts) -> Spec:
+    """The spec with its pretraining's passes over the rows taken off its epochs; at least 1 stays."""
+    left = max(1, spec.training.epochs - math.ceil(passes_of(spec, facts)))
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": left})})
+
+
+def dose(each: float, epochs: int, usual: int) -> int:
+    """Epochs of a layer's pretraining that leave half of so many to the training; never none.
+
+    Args:
+        each: passes over the rows of a pretraining of one epoch a layer.
+        epochs: pretraining and training together.
+        usual: the most.
+    """
+    return max(1, min(usual, int(epochs / 2 / max(each, 1e-9))))
+
+
 def pretrained(word: str, document: dict[str, Any], facts: Facts, epochs: int | None) -> Any:
     """A pretraining that leaves half of so many epochs to the training, at least one epoch in any case.
 
@@ -44,4 +62,4 @@ def pretrained(word: str, document: dict[str, Any], facts: Facts, epochs: int | 
         each = passes_of(spec, facts)
     except (ValidationError, SpecRefused):
         return word
-    return {"name": word, "epochs": max(1, min(USUAL, int(epochs / 2 / max(each, 1e-9))))}
+    return {"name": word, "epochs": dose(each, epochs, USUAL)}

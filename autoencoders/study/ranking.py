@@ -129,8 +129,12 @@ def _cause(standing: Standing, outlook: str | None) -> str | None:
 
 def _epochs(standing: Standing) -> float | None:
     """The mean over seeds of what it used of a budget in epochs, a pretraining counted."""
-    reached = [outcome["curve"][-1]["epoch"] for outcome in standing.outcomes if outcome["curve"]]
-    return standing.pretraining + float(np.mean(reached)) if reached else None
+    reached = [
+        standing.pretraining_of(outcome) + outcome["curve"][-1]["epoch"]
+        for outcome in standing.outcomes
+        if outcome["curve"]
+    ]
+    return float(np.mean(reached)) if reached else None
 
 
 def _plain(error: float | None) -> float | None:

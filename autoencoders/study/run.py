@@ -184,6 +184,7 @@ class _Training:
             "init": None,
             "learning_rate": None,
             "chosen": None,
+            "pretraining": None,
             "attempts": 1,
         }
 
@@ -232,6 +233,8 @@ class _Training:
         )
         self.outcome["baselines"] = experiment.baselines
         pause = self._cell.pauses[number - 1]
+        if pause is not None and self.outcome["pretraining"]:
+            pause = rungs.pause(number, pause, self.outcome["pretraining"])
         for event in experiment.run(self._state):
             yield event
             if isinstance(event, Epoch) and rungs.is_due(
@@ -249,7 +252,13 @@ class _Training:
 
     def _settled(self) -> Iterator[Event]:
         """Choose what the spec leaves open: an init that stands for others, and the rate where asked to."""
-        settling = Settling(self._spec, self._dataset, learning_rate=self._learning_rate, **self._hardware)
+        settling = Settling(
+            self._spec,
+            self._dataset,
+            learning_rate=self._learning_rate,
+            counts_pretraining=self._seconds is None,
+            **self._hardware,
+        )
         if not settling.is_needed:
             return
         began = self._hardware["clock"]()
@@ -259,6 +268,7 @@ class _Training:
         self._spec = settling.spec
         if settling.evidence["auto"] is not None:
             self.outcome["chosen"] = self._spec.model_dump(mode="json")["init"]
+            self.outcome["pretraining"] = settling.pretraining
         if settling.evidence["learning_rate"] is not None:
             self.outcome["learning_rate"] = rate_in(self._spec)
 

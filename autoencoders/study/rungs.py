@@ -48,20 +48,25 @@ def rungs(*, cells: int, epochs: int | None, seconds: float | None, racing: bool
 
 
 def pauses(ladder: Sequence[dict[str, Any]], pretraining: float) -> list[int | None]:
-    """After how many epochs of training a cell waits at each rung; None at the last one, and by time.
+    """After how many epochs of training a cell waits at each rung; None at the last one, and by time."""
+    return [
+        None if rung["keep"] is None or rung["epochs"] is None else pause(number, rung["epochs"], pretraining)
+        for number, rung in enumerate(ladder, start=1)
+    ]
+
+
+def pause(rung: int, epochs: int, pretraining: float) -> int:
+    """After how many epochs of training a cell waits at a rung.
 
     A pretraining's passes over the rows have been spent before. A rung that they use up whole still sees one
     epoch of training more than the rung before.
+
+    Args:
+        rung: counted from 1; each is longer than the one before.
+        epochs: that it lasts, a pretraining's passes counted.
+        pretraining: those passes.
     """
-    found: list[int | None] = []
-    before = 0
-    for rung in ladder:
-        if rung["keep"] is None or rung["epochs"] is None:
-            found.append(None)
-            continue
-        before = max(before + 1, rung["epochs"] - math.ceil(pretraining))
-        found.append(before)
-    return found
+    return max(rung, epochs - math.ceil(pretraining))
 
 
 def is_due(

@@ -19,10 +19,12 @@ from autoencoders.data.dataset import Dataset
 from autoencoders.diagnostics import Deadline
 from autoencoders.events import Event
 from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
+from autoencoders.init import InitChoice, InitParts
 from autoencoders.init.plan import is_open
 from autoencoders.spec import Spec
 from autoencoders.study.auto import Auto
-from autoencoders.study.rates import Rates, Rule
+from autoencoders.study.pretraining import charged, passes_of
+from autoencoders.study.rates import Rates, Rule, with_rate
 
 
 def time_left(budget_seconds: float | None, spent: float) -> float | None:
@@ -47,9 +49,12 @@ class Settling:
             as many as each would.
         seconds: when there must be a choice of an init, made of what is known by then; None where it may take
             what it takes.
+        counts_pretraining: whether the passes of a pretraining that is chosen come off the spec's epochs, as
+            those of a named one come off a study's budget.
 
     Attributes:
         spec: settled, once `run` is over.
+        pretraining: how often the chosen init passes over the training rows; None where none was chosen.
         evidence: for `auto` and for `learning_rate`, what was tried and chosen; None where nothing was.
 
     Raises:
@@ -68,14 +73,17 @@ class Settling:
         clock: Callable[[], float] = time.monotonic,
         most_rows: int | None = None,
         seconds: float | None = None,
+        counts_pretraining: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.spec = spec.resolve(dataset.facts)
         self.spec.check(dataset.facts)
+        self.pretraining: float | None = None
         self.evidence: dict[str, Any] = {"auto": None, "learning_rate": None}
         self._dataset, self._rule, self._device, self._earlier = dataset, learning_rate, device, earlier
         self._clock, self._most_rows, self._seconds = clock, most_rows, seconds
+        self._counts_pretraining = counts_pretraining
 
     @property
     def is_needed(self) -> bool:
@@ -95,18 +103,34 @@ class Settling:
             yield from rates.run(self._rule)
             self.spec, self.evidence["learning_rate"] = rates.settled, rates.evidence
 
+    def adopt(self, init: InitChoice | InitParts, learning_rate: float) -> None:
+        """Take what was settled before for the same spec, in place of `run`."""
+        if is_open(self.spec.init):
+            self._begin_with(init)
+        self.spec = with_rate(self.spec, learning_rate)
+
     def _choose(self) -> Iterator[Event]:
         auto = Auto(
             self.spec,
             self._dataset,
-            lambda choice: self._experiment(self.spec.model_copy(update={"init": choice})),
+            lambda choice: self._experiment(self._with(choice)),
             clock=self._clock,
             deadline=Deadline.after(self._seconds, self._clock),
             diagnosed_rows=self._most_rows or DIAGNOSED_ROWS,
+            counts_pretraining=self._counts_pretraining,
         )
         yield from auto.run()
-        self.spec = self.spec.model_copy(update={"init": auto.chosen})
+        assert auto.chosen is not None, "its run is over"
+        self._begin_with(auto.chosen)
         self.evidence["auto"] = auto.evidence
+
+    def _begin_with(self, choice: InitChoice | InitParts) -> None:
+        self.spec = self._with(choice)
+        self.pretraining = passes_of(self.spec, self._dataset.facts)
+
+    def _with(self, choice: InitChoice | InitParts) -> Spec:
+        spec = self.spec.model_copy(update={"init": choice})
+        return charged(spec, self._dataset.facts) if self._counts_pretraining else spec
 
     def _experiment(self, spec: Spec) -> Experiment:
         rows = self._most_rows

@@ -23,7 +23,7 @@ class Standing:
         place: in the plan.
         cell: `{path: value}`.
         job: the body of its job.
-        pretraining: passes over the rows before its first step.
+        planned_pretraining: passes over the rows before the first step, of the init that its job names.
         outcomes: of its trainings, in the seeds' order; those that do not exist yet are left out.
         baselines: held-out errors of the mean and of PCA at its code size, as far as they are known.
     """
@@ -31,9 +31,20 @@ class Standing:
     place: int
     cell: dict[str, Any]
     job: dict[str, Any]
-    pretraining: float
+    planned_pretraining: float
     outcomes: tuple[Mapping[str, Any], ...]
     baselines: Mapping[str, float | None]
+
+    def pretraining_of(self, outcome: Mapping[str, Any]) -> float:
+        """Passes over the rows before a training's first step: the plan's, or those of a chosen init."""
+        chosen = outcome.get("pretraining")
+        return self.planned_pretraining if chosen is None else float(chosen)
+
+    @property
+    def pretraining(self) -> float:
+        """Their mean over seeds, for which an init may have been chosen differently."""
+        found = [self.pretraining_of(outcome) for outcome in self.outcomes]
+        return math.fsum(found) / len(found) if found else self.planned_pretraining
 
     @cached_property
     def errors(self) -> dict[int, float]:

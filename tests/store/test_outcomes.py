@@ -71,6 +71,7 @@ def test_an_outcome_holds_what_a_report_needs_and_each_epoch_once(store: Store) 
         "init": {"word": "pca", "part": "weights", "seconds": 0.1, "detail": {}},
         "learning_rate": 0.003,
         "chosen": {"name": "pca"},
+        "pretraining": None,
         "attempts": 1,
     }
     assert (second["state"], second["error"], second["model"]) == ("failed", None, None)
@@ -121,6 +122,17 @@ def test_progress_counts_the_epochs_that_the_race_will_leave(store: Store) -> No
     studying.pause(store, other, 0.9)
     over = _progress(store, made)
     assert (over["epoch"], over["epochs"], over["jobs_over"], over["seconds_left"]) == (12, 12, 4, 0.0)
+
+
+def test_progress_knows_that_a_chosen_pretraining_took_some_of_the_epochs(store: Store) -> None:
+    made = studying.study(store, cells=4, rungs=studying.RACE)
+    for place, job in enumerate(studying.claims(store)):
+        _record(store, job, metrics={"pretraining": 0.5} if place else {"pretraining": 9.0})
+    # One epoch to the first rung for each of those that pretrained: the rest of it is spent.
+    assert _progress(store, made)["epochs"] == 4 * 1 + 2 * 4 + 12
+    with store.session() as session:
+        told = [outcome["pretraining"] for outcome in Studies(session).outcomes(made.id)]
+    assert sorted(told) == [0.5, 0.5, 0.5, 9.0]
 
 
 def test_what_is_left_follows_from_the_rows_alone(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.worker.jobs import digits, small
 from worker.attempt import read_spec
 from worker.pausing import Paused, Rung
 from worker.record import Record
+from worker.settling import FILE
 
 RACE: Sequence[Mapping[str, int | None]] = (
     {"epochs": 2, "seconds": None, "keep": 1},
@@ -32,17 +34,20 @@ def _study(
     *,
     keep: str = "winner",
     rungs: Sequence[Mapping[str, int | None]] = RACE,
+    body: Mapping[str, Any] | None = None,
 ) -> StudyRow:
+    body = body or small(epochs=4)
     cells = [
         {
             "cell": {"optimizer.learning_rate": rate},
-            "job": {**small(epochs=4), "optimizer": {"name": "adam", "learning_rate": rate}},
+            "job": {**body, "optimizer": {"name": "adam", "learning_rate": rate}},
             "pretraining": 0.0,
             "pauses": [None if rung["keep"] is None else rung["epochs"] for rung in rungs],
         }
         for rate in rates
     ]
-    plan = {"cells": cells, "skipped": [], "seeds": [7], "budget": {"epochs": 4}, "rungs": [*rungs]}
+    budget = {"epochs": body["training"]["epochs"]}
+    plan = {"cells": cells, "skipped": [], "seeds": [7], "budget": budget, "rungs": [*rungs]}
     with house.store.transaction() as session:
         return Studies(session).create(
             document={"keep_models": keep},
@@ -110,6 +115,32 @@ def _plain(house: House, job: JobRow) -> BundleManifest:
     for _ in experiment.run():
         pass
     return experiment.save(house.settings.home / "plain")
+
+
+def test_a_pretraining_that_was_chosen_is_part_of_its_budget(house: House) -> None:
+    dataset = digits(house)
+    net = {"name": "dense", "widths": [16], "code": 4, "activation": "sigmoid"}
+    body = {**small(epochs=6), "architecture": net, "init": "auto"}
+    rungs = ({"epochs": 3, "seconds": None, "keep": 1}, {"epochs": 6, "seconds": None, "keep": None})
+    made = _study(house, dataset, [1e-3], rungs=rungs, body=body)
+    job = house.claim()
+    chosen = {"name": "rbm_stack", "epochs": 1}
+    evidence = {"auto": {"chosen": chosen}, "learning_rate": None}
+    kept = {"init": chosen, "learning_rate": 1e-3, "evidence": evidence, "seconds": 1.0}
+    house.store.artifacts.write(f"jobs/{job.id}/checkpoints/{FILE}", json.dumps(kept).encode())
+
+    # Two layers, a pass over the rows for each: a third epoch's rung comes after one of training.
+    house.watch().follow(job)
+    waiting = house.row(job)
+    assert (waiting.state, waiting.progress["epoch"], waiting.progress["epochs"]) == (JobState.QUEUED, 1, 4)
+    assert waiting.metrics["pretraining"] == 2.0
+    over = _follow(house)
+    assert (over.state, over.progress["epoch"], over.ended) == (JobState.SUCCEEDED, 4, "epochs")
+    with house.store.session() as session:
+        (outcome,) = Studies(session).outcomes(made.id)
+        spec = Models(session).resolve("rows-code").manifest["spec"]
+    assert (outcome["pretraining"], len(outcome["curve"])) == (2.0, 4)
+    assert (spec["init"]["name"], spec["training"]["epochs"]) == ("rbm_stack", 4)
 
 
 def test_where_no_model_of_a_study_is_kept_its_files_are_not_stored(house: House) -> None:

@@ -31,6 +31,14 @@ def test_what_is_recommended_is_the_job_of_the_best_training() -> None:
     assert (body["dataset"], body["model"], body["training"]["seed"]) == ("digits", "mine", 1)
     assert body["optimizer"] == {"name": "adam", "learning_rate": 0.02}
     assert body["init"] == {"name": "pca", "rows": 100}
+    assert body["training"]["epochs"] == plan.cells[0].job["training"]["epochs"]
+
+
+def test_what_a_chosen_pretraining_took_of_the_epochs_is_not_recommended_twice() -> None:
+    rbm = {"name": "rbm_stack", "epochs": 2}
+    found = outcomes({0: [3.0]}, chosen=rbm, pretraining=3.5)
+    body = report(planned(grid={"training.batch_size": [32]}), found)["recommended"]
+    assert (body["init"], body["training"]["epochs"]) == (rbm, 9 - 4)
 
 
 def test_by_time_the_recommended_job_has_the_epochs_that_the_best_one_came_to() -> None:
@@ -155,11 +163,12 @@ def test_how_often_intervals_of_few_seeds_hold_the_mean_is_said(seeds: int, held
 @pytest.mark.parametrize("budget", [{"epochs": 9}, {"seconds": 9.0}])
 def test_which_cost_of_a_search_is_in_no_budget_is_said(rule: Any, chosen: str | None, budget: Any) -> None:
     plan = planned(grid=GRID, learning_rate=rule, budget=budget)
-    found = outcome(0, 0, 3.0, chosen=chosen and {"name": chosen})
+    passes = {None: None, "lsuv": 0.0, "rbm_stack": 4.0}[chosen]
+    found = outcome(0, 0, 3.0, chosen=chosen and {"name": chosen}, pretraining=passes)
     said = " ".join(report(plan, [found, outcome(1, 0, 4.0)])["notes"])
     searched = rule != "fixed" or chosen is not None
     assert ("not counted in a budget of epochs" in said) == (searched and "epochs" in budget)
-    assert ("that `auto` chose are not counted" in said) == (chosen == "rbm_stack" and "epochs" in budget)
+    assert ("passes over the rows count as epochs" in said) == (chosen == "rbm_stack" and "epochs" in budget)
     assert ("without the search" in said) == searched
 
 

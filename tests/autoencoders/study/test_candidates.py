@@ -41,6 +41,20 @@ def test_the_more_rows_the_fewer_epochs_of_pretraining() -> None:
     assert [epochs(rows) for rows in (1000, 60_000, 10_000_000)] == [10, 2, 1]
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(100, 10), (24, 4), (5, 1), (4, 1), (3, None), (1, None)])
+def test_where_they_share_epochs_a_pretraining_leaves_half_to_the_training(
+    epochs: int, expected: int | None
+) -> None:
+    # A stack of three machines: one epoch of each is three passes over the rows.
+    model = net("sigmoid")
+    choices = candidates(inits.choose("auto"), model, 1000, epochs=epochs)
+    stacks = [choice for choice in choices if choice.name == "rbm_stack"]
+    assert [choice.parameters()["epochs"] for choice in stacks] == ([] if expected is None else [expected])
+    assert all(choice.passes(model, model.layers(), 1000) <= epochs - 1 for choice in stacks)
+    others = [choice for choice in found("sigmoid") if choice.name != "rbm_stack"]
+    assert [choice for choice in choices if choice.name != "rbm_stack"] == others
+
+
 def test_what_auto_is_told_of_biases_holds_for_every_candidate() -> None:
     assert {choice.output_bias for choice in found("wide")} == {"zero", "mean"}
     told = found("wide", output_bias="mean", centre=True)

@@ -168,6 +168,16 @@ def test_the_cost_of_an_error_counts_a_pretraining_and_the_initialisation() -> N
     assert [curve["points"][0]["epoch"] for curve in made["curves"]] == [7.0, 1.0]
 
 
+def test_the_passes_of_a_pretraining_that_was_chosen_count_for_the_seed_that_chose_it() -> None:
+    plan = planned(grid={"training.batch_size": [32]}, seeds=[0, 1])
+    found = [outcome(0, 0, 3.0, pretraining=4.0), outcome(0, 1, 3.0, pretraining=0.0)]
+    made = report(plan, found)
+    (line,) = made["ranking"]
+    assert (line["pretraining"], line["epochs"]) == (2.0, 2.0 + 3.0)
+    assert [point["epoch"] for point in made["curves"][0]["points"]] == [3.0, 4.0, 5.0]
+    assert made["cost"][0]["cells"][0]["epochs"] == 2.0 + 1.0
+
+
 def test_the_cost_of_pca_s_error_is_told_where_all_cells_have_one_code() -> None:
     found = [*outcomes({0: [1.5]}), outcome(1, 0, 4.0, baselines={"mean": 10.0, "pca": 5.0})]
     made = report(planned(grid={"code": [3, 2]}), found)

@@ -154,6 +154,24 @@ def test_an_init_that_stands_for_others_is_told_by_what_it_chose(rows: Dataset) 
     assert made["recommended"]["init"] == chosen
 
 
+def test_a_pretraining_that_was_chosen_is_part_of_its_training_s_budget(rows: Dataset) -> None:
+    # At rates far too large it hangs on chance which start comes out best: on a pretrained one, now and then.
+    net = {"name": "dense", "widths": [8, 6], "code": 3, "activation": "sigmoid"}
+    base = {**QUICK, "architecture": net, "init": "auto", "training": {"batch_size": 32}}
+    rates = {"optimizer.learning_rate": [10, 5, 20, 0.01]}
+    study = Study(base, rows, grid=rates, seeds=[0, 1], budget={"epochs": 15}, racing=True)
+    for _ in study.run():
+        pass
+    pretrained = [one for one in study.outcomes if one["chosen"]["name"] == "rbm_stack"]
+    assert pretrained, "another seed may be needed"
+    assert all(one["pretraining"] == 3.0 * one["chosen"]["epochs"] for one in pretrained)
+    assert all(one["pretraining"] == 0.0 for one in study.outcomes if one not in pretrained)
+    for one in study.outcomes:
+        reached = one["pretraining"] + one["curve"][-1]["epoch"]
+        assert reached <= (15 if one["rung"] == 2 else max(5, one["pretraining"] + 1))
+        assert one["rung"] == 2 or reached >= 5
+
+
 def test_a_budget_of_seconds_is_spent_and_no_more(tmp_path: Path) -> None:
     rows = dataset(tmp_path / "dataset", 120)
     study = Study(

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from autoencoders.study.rungs import is_due, pauses, rungs, survivors
+from autoencoders.study.rungs import is_due, pause, pauses, rungs, survivors
 from store import halving
 
 
@@ -60,6 +60,7 @@ def test_a_pretraining_was_spent_before_the_pause() -> None:
     assert pauses(ladder, 0.0) == [3, 9, None]
     assert pauses(ladder, 1.5) == [1, 7, None]
     assert pauses(ladder, 20.0) == [1, 2, None], "it goes on a little at every rung"
+    assert [pause(number, planned, 1.5) for number, planned in ((1, 3), (2, 9))] == [1, 7]
     assert pauses(rungs(cells=24, epochs=None, seconds=9.0, racing=True), 0.0) == [None, None, None]
 
 
