@@ -32,6 +32,7 @@ from torch import Tensor
 from autoencoders import build, golden
 from autoencoders.data.arrays import Array
 from autoencoders.data.manifest import Facts
+from autoencoders.data.npy_format import array_of
 from autoencoders.data.scaling import Affine
 from autoencoders.errors import BundleDamaged, DataRefused
 from autoencoders.golden import GOLDEN
@@ -209,7 +210,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
         model.load_state_dict(load_file(folder / WEIGHTS))
         scaling = load_file(folder / SCALING)
         affine = Affine(scaling["shift"].numpy(), scaling["factor"].numpy())
-        scores = np.load(folder / SCORES, allow_pickle=False)
+        scores = array_of((folder / SCORES).read_bytes())
     except (OSError, ValidationError, SafetensorError, RuntimeError, KeyError, ValueError) as problem:
         raise BundleDamaged(f"{folder}: {problem}") from problem
     return TrainedModel(manifest, spec, model.to(device).eval(), affine, scores)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.lib.format as npy
 from pydantic import ValidationError
 
 from autoencoders.data.arrays import CHUNK_BYTES, Array, Integers, rows_per_chunk
 from autoencoders.data.manifest import Facts, Manifest
 from autoencoders.data.moments import Moments
+from autoencoders.data.npy_format import read_header
 from autoencoders.data.options import Other
 from autoencoders.errors import DataRefused
 
@@ -139,8 +139,7 @@ def _mapped(path: Path, manifest: Manifest) -> Array:
     """The file's rows as [rows, features], after its header and size were checked against the manifest."""
     try:
         with path.open("rb") as file:
-            npy.read_magic(file)
-            shape, fortran, dtype = npy.read_array_header_1_0(file)
+            shape, fortran, dtype = read_header(file)
             offset = file.tell()
         promised = (manifest.rows, *manifest.shape)
         size = path.stat().st_size - offset

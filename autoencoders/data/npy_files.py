@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.lib.format as npy
 
 from autoencoders.data.arrays import Array, rows_per_chunk
 from autoencoders.data.canonical import staged
+from autoencoders.data.npy_format import read_header
 from autoencoders.data.options import ReadOptions
 from autoencoders.data.staging import Dtype, RawRows, Stage, Upload
 from autoencoders.data.unpacking import opened_zip, unpack_member
@@ -81,9 +81,9 @@ def _chosen(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
 def _header(path: Path) -> _Header:
     try:
         with path.open("rb") as file:
-            shape, fortran, dtype = _parsed(file)
+            shape, fortran, dtype = read_header(file)
             offset = file.tell()
-    except (ValueError, TypeError, SyntaxError, OSError, EOFError, RecursionError, MemoryError) as error:
+    except (ValueError, OSError) as error:
         raise DataRefused(f"the npy header cannot be read: {error}") from error
     if dtype.hasobject:
         raise DataRefused("pickled Python objects are never read: save the array as numbers")
@@ -101,15 +101,6 @@ def _header(path: Path) -> _Header:
             f"the header promises {promised:,} bytes (shape {list(shape)}, {dtype}), the file holds {there:,}"
         )
     return _Header(shape, fortran, dtype, offset)
-
-
-def _parsed(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = npy.read_magic(file)
-    if version == (1, 0):
-        return npy.read_array_header_1_0(file)
-    if version == (2, 0):
-        return npy.read_array_header_2_0(file)
-    raise ValueError(f"version {version[0]}.{version[1]} is not read")
 
 
 def _blocks(path: Path, header: _Header) -> Iterator[Array]:

@@ -20,7 +20,6 @@ confidence, which is always the one computed, says that it is less than 95%.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autoencoders.bundle import MAX_SCORES, SCORES
+from autoencoders.data.npy_format import array_of
 from autoencoders.errors import BundleDamaged
 from service.errors import FieldRefused
 
@@ -91,7 +91,7 @@ def held_out(folder: Path, manifest: Mapping[str, Any]) -> HeldOut:
         content = (folder / SCORES).read_bytes()
         if hashlib.sha256(content).hexdigest() != manifest["hashes"][SCORES]:
             raise BundleDamaged(f"{folder}: {SCORES} is not what its manifest promises")
-        kept = np.load(io.BytesIO(content), allow_pickle=False)
+        kept = array_of(content)
         known = int(manifest["facts"]["held_out_rows"])
     except (OSError, KeyError, TypeError, ValueError) as problem:
         raise BundleDamaged(f"{folder}: {problem}") from problem
