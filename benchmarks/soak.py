@@ -4,13 +4,15 @@
 
 Every answer names the version that made it, and is compared with that version's own bundle, opened here: an
 answer is wrong where it is not what its version says, mixed where its rows are not one version's, and failed
-where its status is not 200. The gateway's memory is read every five seconds.
+where its status is not 200; what the first ones that failed said is kept. The gateway's memory is read every
+five seconds, and what it logged as a warning or worse is counted, and shown at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import random
@@ -45,6 +47,10 @@ JOB = {
 MOVE_SECONDS, ARRIVAL_SECONDS, LOOK_SECONDS = 0.3, 20.0, 5.0
 CACHE_BYTES = "400000"
 """Room for some of the versions that are asked for, of about 150 kB each."""
+FAILURES, EXCERPT = 5, 400
+"""How many failed answers are kept, and so many characters of each."""
+BAD_LEVELS = frozenset({"warning", "error", "critical"})
+SHOWN_LINES = 20
 
 
 def job(name: str, seed: int) -> dict[str, Any]:
@@ -66,6 +72,7 @@ class Watch:
         self._client, self._folder, self.rows = client, folder, rows
         self._codes: dict[str, np.ndarray] = {}
         self.counts: Counter[str] = Counter()
+        self.failures: list[dict[str, Any]] = []
         self.versions: Counter[str] = Counter()
 
     def learn(self, version: str) -> None:
@@ -80,6 +87,9 @@ class Watch:
         """Count an answer to these rows."""
         if answer.status_code != 200:
             self.counts[f"failed {answer.status_code}"] += 1
+            if len(self.failures) < FAILURES:
+                said = {"status": answer.status_code, "path": answer.request.url.path}
+                self.failures.append({**said, "body": answer.text[:EXCERPT]})
             return
         version = answer.headers["x-model"]
         if version not in self._codes:
@@ -153,6 +163,21 @@ def loads(client: httpx.Client) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith("hourglass_model_loads_total"))
 
 
+def troubles(log: Path) -> list[dict[str, Any]]:
+    """The gateway's lines in a house's log, as JSON, that are a warning or worse."""
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):  # the house's own messages are plain words
+            said = json.loads(line)
+            if (
+                isinstance(said, dict)
+                and said.get("process") == "gateway"
+                and said.get("level") in BAD_LEVELS
+            ):
+                found.append(said)
+    return found
+
+
 def main() -> None:
     """Run, record, and fail where an answer was not right."""
     parser = argparse.ArgumentParser(
@@ -164,7 +189,7 @@ def main() -> None:
     rows = samples.call(samples.choose("digits")).rows.reshape(-1, 64).astype(np.float32)
     with (
         tempfile.TemporaryDirectory(prefix="soak-") as folder,
-        house(Path(folder), model_cache_bytes=CACHE_BYTES) as (client, main_process),
+        house(Path(folder), model_cache_bytes=CACHE_BYTES, log_format="json") as (client, main_process),
     ):
         for name in NAMES:
             for version in range(VERSIONS):
@@ -172,12 +197,14 @@ def main() -> None:
             client.put(f"/v1/models/{name}/aliases/live", json={"version": 1}).raise_for_status()
         watch = Watch(client, rows, Path(folder) / "bundles")
         moved, looked = asyncio.run(run(client, gateway_of(main_process), watch, asked))
-        read = loads(client)
+        read, logged = loads(client), troubles(Path(folder) / "house.log")
     third = max(1, len(looked) // 3)
     middle, last = (statistics.median(part) for part in (looked[third : 2 * third], looked[-third:]))
     report = {
         **circumstances(1),
         "answers": dict(watch.counts),
+        "failures": watch.failures,
+        "logged": dict(Counter(line["event"] for line in logged)),
         "versions_that_answered": len(watch.versions),
         **moved,
         "models_read": read,
@@ -186,6 +213,8 @@ def main() -> None:
     }
     (RESULTS / "soak.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps({key: value for key, value in report.items() if key != "memory_mib"}, indent=1))
+    for line in logged[:SHOWN_LINES]:
+        print(f"{line.pop('level')}: {line.pop('event')}", line, sep="\n  ", file=sys.stderr)
     if set(watch.counts) != {"right"}:
         raise SystemExit("an answer was not right")
 
