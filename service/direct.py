@@ -82,17 +82,19 @@ class Connection(Protocol):
 class Pending:
     """A plain request on its way: the batcher tells it, and the server takes it for a cycle of its own.
 
+    With its answer it lets go of its rows and its model: it and its rows hold each other, so that a model
+    that left the cache would stay in memory until garbage is collected, which is seldom.
+
     Attributes:
         response_complete: whether its answer was written, or nobody waits for one.
         disconnected: set by the server where its client is gone.
         keep_alive: unset by the server where this is to be the connection's last answer.
-        message_event: what the server calls `set` of when its client is gone.
-        asked: its rows.
+        asked: its rows, until it is answered.
     """
 
     __slots__ = (
         *("_began", "_connection", "_direct", "_model", "_parsed", "_plain", "_plan"),
-        *("asked", "disconnected", "keep_alive", "message_event", "response_complete"),
+        *("asked", "disconnected", "keep_alive", "response_complete"),
     )
 
     def __init__(
@@ -105,15 +107,20 @@ class Pending:
         self._direct, self._connection, self._plain = direct, connection, plain
         self._plan, self._model, self._began = read
         self.response_complete = self.disconnected = False
-        self.keep_alive, self.message_event = True, self
+        self.keep_alive = True
         now = time.perf_counter()
         self._parsed = now - self._began
-        rows = self._plan.question.rows
+        rows = read.plan.question.rows
         self.asked = Asked(rows, len(rows), engine.wants(plain.target.action), self, now)
+
+    @property
+    def message_event(self) -> Pending:
+        """What the server calls `set` of when its client is gone."""
+        return self
 
     def set(self) -> None:
         """The client is gone: rows that still wait are dropped."""
-        if self.disconnected:
+        if self.disconnected and not self.response_complete:
             self.asked.leave()
 
     def done(self) -> bool:
@@ -122,11 +129,12 @@ class Pending:
 
     def set_result(self, made: Arrays) -> None:
         """Answer."""
-        self.response_complete = True
+        model, plan, asked = self._model, self._plan, self.asked
+        self._complete()
         action = self._plain.target.action
         try:
-            found = self._direct.engine.answer(action, self._model, self.asked, made)
-            answered = inference.carry_out(self._plan, action, found, self._parsed)
+            found = self._direct.engine.answer(action, model, asked, made)
+            answered = inference.carry_out(plan, action, found, self._parsed)
         except Exception as error:  # whatever it is, the others of this batch have a right to their answers
             self._refuse(error)
         else:
@@ -134,11 +142,15 @@ class Pending:
 
     def set_exception(self, problem: Exception) -> None:
         """Say why there is no answer."""
-        self.response_complete = True
+        self._complete()
         if isinstance(problem, ClientGone):
             self._direct.ended(self._plain.target, _GONE, self._began, self._request_id())
         else:
             self._refuse(problem)
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        del self._model, self._plan, self.asked
 
     def _request_id(self) -> str:
         asked = self._plain.sent.get(b"x-request-id")

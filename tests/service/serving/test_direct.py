@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -293,6 +295,29 @@ def test_the_rows_of_a_client_that_leaves_are_dropped(gateway: Gateway) -> None:
     assert seen == [1]
     _wait(lambda: gateway.app.shortcut._ceiling.now == 0)
     assert gateway.client.post(PATH, json=ONE).status_code == 200
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("body", [ONE, {"inputs": ROWS[:, :63].tolist()}, WIDE], ids=["plain", "odd", "wide"])
+def test_a_model_that_left_the_memory_is_freed_with_its_last_answer(
+    gateway: Gateway, taken: list[bool], body: dict[str, Any]
+) -> None:
+    """At once, and not when garbage is collected next: that is seldom, and models are large."""
+    with without_collections():
+        plainly(gateway, taken, lambda: gateway.client.post(PATH, json=body))
+        left = weakref.ref(gateway.model())
+        gateway.app.state.gateway.engine.forget("digits-code")
+        _wait(lambda: left() is None)
+        assert gateway.client.post(PATH, json=ONE).status_code == 200
 
 
 def test_a_pass_that_fails_is_said_and_the_connection_lives_on(gateway: Gateway) -> None:
