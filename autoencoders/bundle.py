@@ -26,7 +26,8 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from autoencoders import build, golden
@@ -207,9 +208,11 @@ def load(folder: Path, device: torch.device | str = "cpu") -> TrainedModel:
     try:
         spec = Spec.model_validate(manifest.spec)
         model = build.model(spec, manifest.facts)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        # Read by numpy: safetensors' way to torch leaves a few objects a tensor in memory with every read.
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
         scaling = load_file(folder / SCALING)
-        affine = Affine(scaling["shift"].numpy(), scaling["factor"].numpy())
+        affine = Affine(scaling["shift"], scaling["factor"])
         scores = array_of((folder / SCORES).read_bytes())
     except (OSError, ValidationError, SafetensorError, RuntimeError, KeyError, ValueError) as problem:
         raise BundleDamaged(f"{folder}: {problem}") from problem

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,17 @@ def test_the_same_training_gives_the_same_bytes(trained: Path, images: Dataset, 
     )
     for path in trained.iterdir():
         assert path.read_bytes() == (tmp_path / "model" / path.name).read_bytes(), path.name
+
+
+def test_reading_a_model_again_and_again_leaves_nothing_behind(trained: Path) -> None:
+    def blocks_after(reads: int) -> int:
+        for _ in range(reads):
+            bundle.load(trained)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before, reads = blocks_after(200), 100  # what torch keeps of its own is there by then, most of it
+    assert blocks_after(reads) - before < 3 * reads
 
 
 def test_a_verified_folder_says_what_it_holds(trained: Path) -> None:
