@@ -26,7 +26,7 @@ from service.limits import JSON_BULK, Ceiling
 from service.problems import answer, kind_of
 from service.request_ids import chosen_id
 from service.routes import inference, inference_v2
-from service.routes.answered import Answered, Sent, T
+from service.routes.answered import Answered, Parts, Sent, T
 from service.sending import ANSWERING, sent_whole
 from service.serving.engine import Action
 from service.serving.errors import ClientGone
@@ -34,7 +34,7 @@ from service.tallies import Spread, Tally
 from service.turns import Turns
 
 PREFIX, PROTOCOL_PREFIX = "/v1/models/", "/v2/models/"
-LARGE_BYTES = 256 * 1024
+LARGE_BYTES = 1024 * 1024
 _ACTIONS: dict[str, Action] = {action: action for action in get_args(Action)}
 _ROUTES: dict[Action, str] = {action: f"{PREFIX}{{name}}/{action}" for action in _ACTIONS.values()}
 _PROTOCOL_ROUTES = (
@@ -142,15 +142,17 @@ class Shortcut:
         if size is not None and size > self._limit:
             raise self._too_large(size, counted=False)
 
-        async def read(parse: Callable[[bytes], Awaitable[T]]) -> T:
+        async def read(
+            parse: Callable[[Parts], Awaitable[T]], feed: Callable[[bytes], None] | None = None
+        ) -> T:
             if size is not None and size < LARGE_BYTES:
-                return await parse(await self._read(receive))
+                return await parse(await self._read(receive, feed))
             async with self._turns.one():
-                return await parse(await self._read(receive))
+                return await parse(await self._read(receive, feed))
 
         return await way(sent, read, receive=receive)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, feed: Callable[[bytes], None] | None) -> Parts:
         parts: list[bytes] = []
         seen = 0
         while True:
@@ -161,9 +163,11 @@ class Shortcut:
             seen += len(part)
             if seen > self._limit:
                 raise self._too_large(seen, counted=True)
-            if not message.get("more_body", False):
-                return b"".join([*parts, part]) if parts else part
             parts.append(part)
+            if feed is not None:
+                feed(part)
+            if not message.get("more_body", False):
+                return parts
 
     def _too_large(self, size: int, *, counted: bool) -> BodyTooLarge:
         metrics.refused.labels("size").inc()

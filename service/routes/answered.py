@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from fastapi import Request, Response
 
 Headers = list[tuple[bytes, bytes]]
 Sent = Mapping[bytes, bytes]
+Parts = Sequence[bytes]
+"""A body in the parts in which it came."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -17,8 +19,10 @@ T = TypeVar("T")
 class Read(Protocol):
     """Reads a request's body, and gives it to the parser that it is given."""
 
-    async def __call__(self, parse: Callable[[bytes], Awaitable[T]]) -> T:
-        """What the parser made of the body."""
+    async def __call__(
+        self, parse: Callable[[Parts], Awaitable[T]], feed: Callable[[bytes], None] | None = None
+    ) -> T:
+        """What the parser made of the body; `feed` gets each part of it as it comes."""
 
 
 class Answered(NamedTuple):
@@ -31,8 +35,11 @@ class Answered(NamedTuple):
 async def respond(request: Request, infer: Callable[[Sent, Read], Awaitable[Answered]]) -> Response:
     """Answer a request that came by the framework."""
 
-    async def read(parse: Callable[[bytes], Awaitable[T]]) -> T:
-        return await parse(await request.body())
+    async def read(parse: Callable[[Parts], Awaitable[T]], feed: Callable[[bytes], None] | None = None) -> T:
+        body = await request.body()
+        if feed is not None:
+            feed(body)
+        return await parse([body])
 
     answered = await infer(dict(request.scope["headers"]), read)
     response = Response(answered.content)

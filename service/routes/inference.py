@@ -7,7 +7,8 @@ leads requests for them past the framework (`service/shortcut.py`) to the same `
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +16,16 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
-from service.routes.answered import Answered, Headers, Read, Sent, in_place, respond, server_timing
+from service.routes.answered import (
+    Answered,
+    Headers,
+    Parts,
+    Read,
+    Sent,
+    in_place,
+    respond,
+    server_timing,
+)
 from service.routes.inference_wire import (
     Codes,
     Outputs,
@@ -27,15 +37,18 @@ from service.routes.inference_wire import (
 )
 from service.routes.models import Reference
 from service.serving import codecs
+from service.serving.arriving import Arriving
 from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
 from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor
 from service.serving.forward import LoadedModel
 from service.serving.thresholds import anomalies
 
+Parse = Callable[[Parts], Awaitable[tuple[Question, float]]]
+
 router = APIRouter(prefix="/v1/models", tags=["inference"])
 # What is smaller is read and written where it is: a hop to a thread costs more than that.
-_INLINE_BYTES = {JSON: 256 * 1024, CSV: 64 * 1024}
+_INLINE_BYTES = {JSON: 1024 * 1024, CSV: 64 * 1024}
 _SMALL_BYTES = 64 * 1024
 _INLINE_BINARY_BYTES = 4 * 1024 * 1024
 _NAMES: dict[Action, str] = {
@@ -115,12 +128,20 @@ async def infer(
     """
     media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
     model = engine.held(name) or await engine.model(name)
-    question, parsed = await read(partial(_parse, engine.limit_bytes, sent, media, model.expected[action]))
-    per_feature = per_feature or question.per_feature
-    if per_feature:
-        _refuse_odd(action, question, wanted)
-    threshold = await engine.threshold(name, model) if action == "score" else None
-    answer = await engine.run(action, model, question.rows, per_feature=per_feature, receive=receive)
+    parse = partial(_parse, engine.limit_bytes, sent, media, model.expected[action])
+    with Arriving(engine, action, model) if _may_arrive(sent, media, action) else nullcontext() as arriving:
+        if arriving is None:
+            question, parsed = await read(parse)
+        else:
+            question, parsed = await read(partial(_end, arriving, parse), arriving.feed)
+        per_feature = per_feature or question.per_feature
+        if per_feature:
+            _refuse_odd(action, question, wanted)
+        threshold = await engine.threshold(name, model) if action == "score" else None
+        if arriving is not None and arriving.is_whole:
+            answer = await arriving.answer(receive)
+        else:
+            answer = await engine.run(action, model, question.rows, per_feature=per_feature, receive=receive)
     reply = _reply(action, answer, question, threshold)
     weight = 2 * answer.values.nbytes
     if weight <= _SMALL_BYTES:
@@ -197,10 +218,28 @@ async def _respond(
     return await respond(request, way)
 
 
+def _may_arrive(sent: Sent, media: str, action: Action) -> bool:
+    """Whether a body may be read while it comes: large, JSON, and with nothing behind its rows."""
+    size = sent.get(b"content-length", b"")
+    # Behind the rows of `score` may stand what else is wanted of each.
+    plain = media == JSON and action != "score" and b"content-encoding" not in sent and b"x-shape" not in sent
+    return plain and size.isdigit() and int(size) > _INLINE_BYTES[JSON]
+
+
+async def _end(arriving: Arriving, parse: Parse, parts: Parts) -> tuple[Question, float]:
+    """What came, or where it was not as plain as it seemed, what is read of the whole."""
+    question = arriving.end()
+    return await parse(parts) if question is None else (question, arriving.parse_seconds)
+
+
 async def _parse(
-    limit_bytes: int, sent: Sent, media: str, expected: Expected, body: bytes
+    limit_bytes: int,
+    sent: Sent,
+    media: str,
+    expected: Expected,
+    parts: Parts,
 ) -> tuple[Question, float]:
-    began = time.perf_counter()
+    began, body = time.perf_counter(), b"".join(parts)
     if b"content-encoding" in sent or b"x-shape" in sent:
         question = await in_place(
             _is_small(media, len(body)), _unpack, limit_bytes, sent, media, expected, body

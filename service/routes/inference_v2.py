@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from service.dependencies import House, Inferrer
 from service.errors import FieldRefused
-from service.routes.answered import Answered, Read, Sent, in_place, respond, server_timing
+from service.routes.answered import Answered, Parts, Read, Sent, in_place, respond, server_timing
 from service.routes.inference_v2_wire import documented
 from service.serving import protocol
 from service.serving.codecs import compression
@@ -123,8 +123,10 @@ async def infer(
     return Answered(content, headers)
 
 
-async def _parse(sent: Sent, model: LoadedModel, limit_bytes: int, body: bytes) -> tuple[InferRequest, float]:
-    began = time.perf_counter()
+async def _parse(
+    sent: Sent, model: LoadedModel, limit_bytes: int, parts: Parts
+) -> tuple[InferRequest, float]:
+    began, body = time.perf_counter(), b"".join(parts)
     packed, length = sent.get(b"content-encoding"), sent.get(_LENGTH)
 
     def read() -> InferRequest:

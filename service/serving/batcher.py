@@ -211,12 +211,12 @@ class Batcher:
                 whole = {name: made[name][here] for name in asked.wants}
             if asked.given == asked.count:
                 asked.queue_seconds = max(0.0, ended - asked.since - asked.compute_seconds)
-                answered, rows = answered + 1, rows + asked.count
+                answered, rows = answered + asked.requests, rows + asked.count
                 queued, computed = queued + asked.queue_seconds, computed + asked.compute_seconds
                 asked.future.set_result(whole)
         lane.pace.learn(place, seconds)
         lane.seen.ran(place, seconds)
-        if answered:
+        if rows:
             lane.seen.answered(answered, rows, queued, computed)
 
 

@@ -7,7 +7,7 @@ the rows of many requests through one forward pass.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from autoencoders.errors import BundleDamaged
 from service import metrics
-from service.serving.batcher import Batcher
+from service.serving.batcher import INLINE_SECONDS, Batcher
 from service.serving.cache import ModelCache
 from service.serving.codecs import Expected, Rows
 from service.serving.errors import Overloaded
@@ -156,6 +156,41 @@ class Engine:
         asked, made = await self._made(lane, rows, wants, receive)
         return {action: self.answer(action, model, asked, made) for action in actions}
 
+    def is_enough(self, action: Action, model: LoadedModel, rows: int) -> bool:
+        """Whether so many rows are worth a pass of their own while more of their request are coming."""
+        return _lane(action, model).pace.seconds(rows) > INLINE_SECONDS
+
+    def submit(self, action: Action, model: LoadedModel, rows: Rows, *, first: bool) -> Awaited:
+        """Put some of a request's rows on their way; `gathered` has the answer to all of them.
+
+        Args:
+            action: what to do.
+            model: one that is in memory.
+            rows: [n, features], or for `decode` [n, code].
+            first: whether they are the first of their request.
+
+        Raises:
+            Overloaded: too many rows are waiting already.
+        """
+        asked = self._submit(_lane(action, model), rows, _WANTS[action])
+        asked.requests = int(first)
+        return asked
+
+    async def gathered(
+        self, action: Action, model: LoadedModel, parts: Sequence[Awaited], receive: Receive | None = None
+    ) -> Answer:
+        """The answer to a request whose rows were submitted in parts.
+
+        Raises:
+            ClientGone: the client left before its rows were computed.
+        """
+        arrays = await self._told(parts, receive)
+        made = {name: np.concatenate([part[name] for part in arrays]) for name in _WANTS[action]}
+        whole = Asked(parts[0].rows, sum(part.count for part in parts), _WANTS[action], parts[0].future, 0.0)
+        whole.compute_seconds = sum(part.compute_seconds for part in parts)
+        whole.queue_seconds = max(part.queue_seconds for part in parts)
+        return self.answer(action, model, whole, made)
+
     def begin(self, action: Action, model: LoadedModel, asked: Asked, *, alone: bool) -> None:
         """Put rows on their way whose waiter is told at once, instead of being woken later.
 
@@ -235,11 +270,15 @@ class Engine:
     ) -> tuple[Asked, Arrays]:
         """The arrays; where others are before them, waited for with an eye on the client."""
         asked = self._submit(lane, rows, wants)
+        (made,) = await self._told([asked], receive)
+        return asked, made
+
+    async def _told(self, parts: Sequence[Awaited], receive: Receive | None) -> list[Arrays]:
         if receive is None or not self._batcher.pressed:
-            return asked, await asked.future
-        watch = asyncio.create_task(_leave(asked, receive))
+            return [await part.future for part in parts]
+        watch = asyncio.create_task(_leave(parts, receive))
         try:
-            return asked, await asked.future
+            return [await part.future for part in parts]
         finally:
             watch.cancel()
 
@@ -318,10 +357,11 @@ def _lane(action: Action, model: LoadedModel) -> Lane:
     return model.decoding if action == "decode" else model.through
 
 
-async def _leave(asked: Asked, receive: Receive) -> None:
+async def _leave(parts: Sequence[Asked], receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    asked.leave()
+    for part in parts:
+        part.leave()
 
 
 def _device(asked: str) -> torch.device:

@@ -64,6 +64,7 @@ class Asked:
         since: when it was submitted.
         queue_seconds: how long it waited, known at the end.
         compute_seconds: how long the forward passes took that its rows were in.
+        requests: how many requests it counts as: none, where it is a further part of one.
     """
 
     rows: Rows
@@ -76,6 +77,7 @@ class Asked:
     made: Arrays | None = None
     queue_seconds: float = 0.0
     compute_seconds: float = 0.0
+    requests: int = 1
 
     @property
     def left(self) -> int:

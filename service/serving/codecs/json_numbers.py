@@ -18,6 +18,8 @@ from service.serving.codecs.rows import Expected, Question, Rows, finite
 # parses, so that more than two are hardly ever in use at once.
 _KEPT_PARSERS = 2
 _KEPT_BYTES = 16 * 1024 * 1024
+# Looking for the next bracket costs as much as counting through so many bytes.
+_BYTES_A_LOOK = 2048
 _FEW = 8
 _PIECE_BYTES = 256 * 1024
 # simdjson counts an array's items in 24 bits.
@@ -132,7 +134,8 @@ def _shape(inputs: simdjson.Array, count: int, brackets: int, expected: Expected
 def opening_brackets(body: bytes) -> int:
     """How many there are: looked for one by one where they are few, else counted in one pass."""
     found, place = 0, body.find(b"[")
-    while place >= 0 and found < _FEW:
+    few = max(_FEW, len(body) // _BYTES_A_LOOK)
+    while place >= 0 and found < few:
         found += 1
         place = body.find(b"[", place + 1)
     if place < 0:

@@ -1,0 +1,118 @@
+"""The reader of pieces against the readers of whole bodies: it has the same rows, or leaves them the body."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from service.serving import codecs
+from service.serving.codecs import Expected, json_careful, json_numbers
+from service.serving.codecs.json_pieces import PIECE_BYTES, Pieces, read
+from service.serving.errors import BadTensor
+
+EXPECTED = Expected(6, (2, 3))
+ROWS = np.random.default_rng(0).random((9, 6), dtype=np.float32)
+PLAIN = orjson.dumps({"inputs": ROWS}, option=orjson.OPT_SERIALIZE_NUMPY)
+SPACED = PLAIN.replace(b",", b" ,\n ").replace(b"[", b"[ ").replace(b":", b" : ") + b"\r\n"
+INDENTED = PLAIN.replace(b"],", b"],\n\t")
+OTHERS = [
+    PLAIN.replace(b"]]", b'],["],"]]'),
+    PLAIN.replace(b"]]", b"],]"),
+    PLAIN.replace(b"]]", b"]],"),
+    PLAIN.replace(b"]]", b"]"),
+    PLAIN.replace(b"]]", b"]]]"),
+    PLAIN.replace(b"]]}", b"]]"),
+    PLAIN.replace(b"]]}", b"]]}}"),
+    *(PLAIN[:-1] + end for end in (b",", b"]", b"1")),
+    *(PLAIN[:-2] + end + b"}" for end in (b",", b"}", b"1", b" ")),
+    PLAIN.replace(b"]]}", b"]]} x"),
+    PLAIN.replace(b"]]}", b'],[1,2,3,4,5]], "per_feature": true}'),
+    PLAIN.replace(b"]]}", b']], "per_feature": true}'),
+    PLAIN.replace(b"]]}", b']], "inputs": [[1,2,3,4,5,6]]}'),
+    PLAIN.replace(b"]]", b"],[1,2,3,4,5]]"),
+    PLAIN.replace(b"]]", b"],[1,2,3,4,5,1e39]]"),
+    PLAIN.replace(b"]]", b"],[1,2,3,4,5,null]]"),
+    PLAIN.replace(b"]]", b"],[]]"),
+    PLAIN.replace(b"],[", b"],,[", 1),
+    PLAIN.replace(b"],[", b"][", 1),
+    b'{"per_feature": false, ' + PLAIN[1:],
+    b"\xef\xbb\xbf" + PLAIN,
+    b"\x0b" + PLAIN,
+    b" " * 100 + PLAIN,
+    b'{"inputs": []}',
+    b'{"inputs": [[[1,2,3],[4,5,6]],[[1,2,3],[4,5,6]]]}',
+    b"[[1,2,3,4,5,6]]",
+    b"",
+]
+
+
+def fed(body: bytes, part: int, piece: int) -> np.ndarray[Any, Any] | None:
+    """The rows that come of parts of so many bytes, or None where the body does not fit."""
+    pieces, found = Pieces(EXPECTED, piece), []
+    for start in range(0, len(body), part):
+        rows = pieces.feed(body[start : start + part])
+        found += [] if rows is None else [rows]
+    last = pieces.end()
+    assert (last is not None) == pieces.fits
+    return None if last is None else np.concatenate([*found, last])
+
+
+def whole(body: bytes) -> np.ndarray[Any, Any] | None:
+    """The rows by the other readers, or None where they refuse it, or it says more than flat rows."""
+    try:
+        question = json_numbers.read(body, EXPECTED) or json_careful.read(body, EXPECTED)
+    except BadTensor:
+        return None
+    return question.rows if question.flat and not question.per_feature else None
+
+
+@pytest.mark.parametrize("body", [PLAIN, SPACED, INDENTED], ids=["plain", "spaced", "indented"])
+@pytest.mark.parametrize("part", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("piece", [64, 100, 10_000])
+def test_plain_rows_are_read_whatever_the_cuts(body: bytes, part: int, piece: int) -> None:
+    rows = fed(body, part, piece)
+    assert rows is not None
+    np.testing.assert_array_equal(rows, ROWS)
+
+
+@pytest.mark.parametrize("body", OTHERS, ids=range(len(OTHERS)))
+@pytest.mark.parametrize("part", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("piece", [64, 100])
+def test_what_others_refuse_or_read_otherwise_does_not_fit(body: bytes, part: int, piece: int) -> None:
+    rows, expected = fed(body, part, piece), whole(body)
+    if expected is None:
+        assert rows is None
+    elif rows is not None:
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_body_with_any_one_fault_is_read_as_others_read_it() -> None:
+    chance, differing = random.Random(0), 0
+    for _ in range(1500):
+        place = chance.randrange(len(PLAIN))
+        gone = chance.choice([0, 1, 2])
+        body = PLAIN[:place] + chance.choice([b"", b"[", b"]", b",", b'"', b" ", b"-", b"}"])
+        body += PLAIN[place + gone :]
+        rows, expected = fed(body, chance.choice([5, 50, 500]), 60), whole(body)
+        if rows is not None:
+            assert expected is not None
+            np.testing.assert_array_equal(rows, expected)
+        differing += rows is None and expected is not None
+    assert differing < 30, "hardly any body that others read is left to them"
+
+
+def test_a_large_body_is_read_in_pieces_and_a_fault_in_it_has_its_place() -> None:
+    rows = np.random.default_rng(0).random((4000, 6), dtype=np.float32)
+    body = orjson.dumps({"inputs": rows}, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert len(body) > PIECE_BYTES
+    question = read(body, EXPECTED)
+    assert question is not None
+    np.testing.assert_array_equal(question.rows, rows)
+    assert read(PLAIN, EXPECTED) is None, "small: parsed at once"
+    with pytest.raises(BadTensor) as caught:
+        codecs.decode(body.replace(b"]]}", b"],[1,2,3,4,1e39,6]]}"), codecs.JSON, EXPECTED)
+    assert (caught.value.row, caught.value.column) == (4000, 4)
