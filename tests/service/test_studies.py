@@ -1,4 +1,4 @@
-"""Studies over real ASGI; a worker's part is played by what a worker calls in the store."""
+"""Submitting studies: what is taken, refused, left out, repeated and listed."""
 
 from __future__ import annotations
 
@@ -8,83 +8,9 @@ import httpx
 import pytest
 
 from autoencoders.study import PRESETS
-from store import JobRow, Jobs, WorkerFacts, Workers
+from store import WorkerFacts, Workers
 from tests.service.conftest import Door, Opens, issue
-
-BASE: dict[str, Any] = {
-    "dataset": "blobs",
-    "code": 2,
-    "architecture": {"name": "dense", "widths": [8]},
-    "init": "he_normal",
-    "training": {"epochs": 4, "early_stopping": None},
-}
-GRID: dict[str, list[Any]] = {
-    "init": ["he_normal", {"name": "normal", "std": 0.01}],
-    "architecture.activation": ["tanh", "sigmoid"],
-}
-STUDY: dict[str, Any] = {"base": BASE, "grid": GRID, "seeds": [0, 1]}
-PATH = "/v1/studies"
-
-
-def submit(door: Door, **more: Any) -> dict[str, Any]:
-    answer = door.post(PATH, json={**STUDY, **more})
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"] == f"{PATH}/{answer.json()['id']}"
-    return dict(answer.json())
-
-
-def claim(door: Door) -> JobRow | None:
-    with door.store.transaction() as session:
-        return Jobs(session).claim_next(worker="w", devices=["cpu"], lease_seconds=60)
-
-
-def error_of(row: JobRow, epoch: int) -> float:
-    """What a training of this kind might show: sigmoid with tiny weights stays at the mean's error."""
-    assert row.study_place is not None
-    cell, seed = row.study_place["values"], row.study_place["seed"]
-    if cell["architecture.activation"] == "sigmoid" and cell["init"] != "he_normal":
-        return 8.0
-    floor = 2.0 if cell["architecture.activation"] == "tanh" else 3.0
-    return floor + 6.0 / (epoch + 1) + 0.01 * int(seed)
-
-
-def work(door: Door, row: JobRow) -> None:
-    """Train a claimed job to its end, or to where it waits for its study, as a worker tells of it."""
-    assert row.study_place is not None
-    began = int(row.progress.get("epoch") or 0)
-    pause = row.study_place["pause_epochs"]
-    last = pause or row.spec["training"]["epochs"]
-    told = [
-        (
-            "epoch",
-            {"epoch": epoch, "step": 10 * epoch, "error": error_of(row, epoch), "loss": 1.0, "seconds": 0.1},
-        )
-        for epoch in range(began + 1, last + 1)
-    ]
-    metrics = {"error": error_of(row, last), "loss": 1.0}
-    with door.store.transaction() as session:
-        jobs = Jobs(session)
-        jobs.record(
-            row.id,
-            row.token,
-            events=told,
-            progress={"epoch": last, "epochs": row.spec["training"]["epochs"], "step": 10 * last},
-            metrics=metrics,
-            baselines={"mean": 8.0, "pca": 2.5},
-        )
-        if pause is None:
-            jobs.finish(row.id, row.token, "succeeded", ended="epochs", metrics=metrics)
-        else:
-            jobs.pause(row.id, row.token)
-
-
-def work_off(door: Door) -> int:
-    """How many attempts it took until nothing waits."""
-    attempts = 0
-    while (row := claim(door)) is not None:
-        work(door, row)
-        attempts += 1
-    return attempts
+from tests.service.studying import BASE, GRID, PATH, STUDY, jobs_of, submit
 
 
 def test_a_study_becomes_jobs_on_the_queue(served: Door) -> None:
@@ -197,7 +123,7 @@ def test_earlier_models_are_settled_cell_by_cell(served: Door) -> None:
     base = {"dataset": "digits", "code": 4, "architecture": {"name": "dense", "widths": [16]}}
     grid = {"init": ["he_normal", {"name": "model", "source": "digits-code"}]}
     study = submit(served, base=base, grid=grid, seeds=[0])
-    inits = {job["spec"]["init"]["name"]: job["spec"]["init"] for job in _jobs(served, study)}
+    inits = {job["spec"]["init"]["name"]: job["spec"]["init"] for job in jobs_of(served, study)}
     assert inits["model"]["source"] == "digits-code@2"
     assert served.delete("/v1/models/digits-code@2").status_code == 409
     other = {"name": "dense_residual", "width": 16, "blocks": 1, "code": 4}
@@ -205,10 +131,6 @@ def test_earlier_models_are_settled_cell_by_cell(served: Door) -> None:
     answer = served.post(PATH, json={"base": base, "grid": both})
     assert answer.json()["errors"][0]["loc"] == ["grid", "init", "1", "source"]
     assert submit(served, base=base, grid=both, unfit="skip")["cells"] == 3
-
-
-def _jobs(door: Door, study: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(door.get(study["links"]["jobs"]).json()["items"])
 
 
 def test_a_dry_run_queues_nothing(serving: Door) -> None:
@@ -295,136 +217,13 @@ def test_studies_are_listed_newest_first_and_filtered(served: Door) -> None:
     assert served.get(f"{PATH}?state=asleep").status_code == 422
 
 
-def test_a_study_has_an_etag_that_changes_with_it(served: Door) -> None:
-    path = f"{PATH}/{submit(served)['id']}"
-    tag = served.get(path).headers["etag"]
-    assert served.get(path, headers={"If-None-Match": tag}).status_code == 304
-    row = claim(served)
-    assert row is not None
-    work(served, row)
-    changed = served.get(path, headers={"If-None-Match": tag})
-    assert changed.status_code == 200
-    assert changed.json()["state"] == "running"
-    assert changed.json()["progress"]["jobs_over"] == 1
-
-
-def test_a_study_is_cancelled_resumed_and_removed_as_a_whole(served: Door) -> None:
-    study = submit(served)
-    path = f"{PATH}/{study['id']}"
-    assert served.post(f"{path}/resume").status_code == 409
-    assert served.delete(path).status_code == 409
-    row = claim(served)
-    assert row is not None
-    work(served, row)
-    for _ in range(2):
-        cancelled = served.post(f"{path}/cancel")
-        assert cancelled.status_code == 202
-        assert cancelled.json()["state"] == "cancelled"
-    assert {job["state"] for job in _jobs(served, study)} == {"succeeded", "cancelled"}
-    assert served.delete(f"/v1/jobs/{row.id}").status_code == 409
-    assert served.post(f"{path}/resume").json()["state"] in ("queued", "running")
-    assert work_off(served) == 7
-    assert served.get(path).json()["state"] == "succeeded"
-    assert served.post(f"{path}/cancel").status_code == 409
-    assert served.delete(path).status_code == 204
-    assert served.get(path).status_code == served.get(f"/v1/jobs/{row.id}").status_code == 404
-    assert _jobs(served, study) == []
-
-
-def test_a_running_study_is_cancelled_once_its_workers_have_ended_it(served: Door) -> None:
-    study = submit(served)
-    assert claim(served) is not None
-    asked = served.post(f"{PATH}/{study['id']}/cancel").json()
-    assert (asked["state"], asked["asked"]) == ("running", "cancel")
-    assert served.post(f"{PATH}/{study['id']}/resume").status_code == 409
-    assert served.get(f"{PATH}/{study['id']}").json()["asked"] == "cancel"
-
-
-def test_a_race_holds_its_jobs_at_each_rung(served: Door) -> None:
-    study = submit(served, racing=True, seeds=[0], budget={"epochs": 9})
-    assert study["progress"]["rungs"] == 2
-    row = claim(served)
-    assert row is not None
-    work(served, row)
-    held = served.get(f"/v1/jobs/{row.id}").json()
-    assert (held["state"], held["progress"]["position"], held["progress"]["epoch"]) == ("queued", None, 3)
-    work_off(served)
-    over = served.get(f"{PATH}/{study['id']}").json()
-    assert over["state"] == "succeeded"
-    assert over["best"]["cell"]["architecture.activation"] == "tanh"
-    rungs = [job["study"]["rung"] for job in _jobs(served, study) if job["state"] == "succeeded"]
-    assert rungs == [2, 2]
-    report = served.get(over["links"]["report"]).json()
-    assert [line["raced_out"] for line in report["ranking"]] == [False, False, True, True]
-
-
-def test_a_report_grows_with_its_study_and_ends_in_a_job_to_submit(served: Door) -> None:
-    study = submit(served, model="blobs-code")
-    path = study["links"]["report"]
-    empty = served.get(path).json()
-    assert (empty["study"], empty["complete"], empty["recommended"]) == (study["id"], False, None)
-    work_off(served)
-    answer = served.get(path)
-    report = answer.json()
-    assert report["complete"]
-    assert report["baselines"] == {"mean": 8.0, "pca": 2.5}
-    assert len(report["ranking"]) == 4
-    best = report["ranking"][0]
-    assert best["cell"] == report["best"]["cell"]
-    assert best["error"] == pytest.approx(2 + 6 / 5 + 0.005)
-    assert best["interval"] == pytest.approx([3.2, 3.21], abs=1e-3)
-    (stuck,) = report["stuck"]
-    assert stuck["cell"] == {"init": {"name": "normal", "std": 0.01}, "architecture.activation": "sigmoid"}
-    assert report["heat_map"]["rows"]["path"] == "init"
-    accepted = served.post("/v1/jobs", json=report["recommended"])
-    assert accepted.status_code == 202, accepted.text
-    assert accepted.json()["spec"]["architecture"]["activation"]["name"] == "tanh"
-    assert accepted.json()["model"]["name"] == "blobs-code"
-    assert accepted.json()["study"] is None
-    again = served.get(path, headers={"If-None-Match": answer.headers["etag"]})
-    assert again.status_code == 304
-
-
-def test_a_report_is_json_or_a_page(served: Door) -> None:
-    study = submit(served)
-    work_off(served)
-    path = study["links"]["report"]
-    page = served.get(path, headers={"Accept": "text/html,application/xml;q=0.9,*/*;q=0.8"})
-    assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert page.headers["vary"] == "Accept"
-    assert "Study of blobs" in page.text
-    assert "http://localhost/v1/jobs" in page.text
-    plain = served.get(path)
-    assert plain.headers["content-type"] == "application/json"
-    assert plain.headers["etag"] != page.headers["etag"]
-
-
-def test_a_failed_training_leaves_its_study_going(served: Door) -> None:
-    study = submit(served)
-    row = claim(served)
-    assert row is not None
-    problem = {"type": "urn:hourglass:problem:training-diverged", "detail": "it ran away"}
-    with served.store.transaction() as session:
-        Jobs(session).finish(row.id, row.token, "failed", problem=problem)
-    work_off(served)
-    assert served.get(f"{PATH}/{study['id']}").json()["state"] == "succeeded"
-    report = served.get(study["links"]["report"]).json()
-    assert report["ranking"][-1]["failed"] == 1
-
-
 def test_auto_goes_to_a_gpu_where_a_worker_has_one(served: Door) -> None:
     with served.store.transaction() as session:
         Workers(session).beat(WorkerFacts("w", "h", 1, "gpu", "0"), "idle")
     study = submit(served)
     assert study["device"] == "gpu"
-    assert {job["device"] for job in _jobs(served, study)} == {"gpu"}
+    assert {job["device"] for job in jobs_of(served, study)} == {"gpu"}
     assert submit(served, base={**BASE, "device": "cpu"})["device"] == "cpu"
-
-
-@pytest.mark.parametrize("path", ["", "/report"])
-def test_an_unknown_study_is_not_found(serving: Door, path: str) -> None:
-    assert serving.get(f"{PATH}/study_none{path}").status_code == 404
 
 
 def test_only_who_may_train_may_change_studies(guarded: Door) -> None:
@@ -434,9 +233,3 @@ def test_only_who_may_train_may_change_studies(guarded: Door) -> None:
     for action in ("cancel", "resume"):
         assert guarded.post(f"{PATH}/study_none/{action}", headers=reader).status_code == 403
     assert guarded.delete(f"{PATH}/study_none", headers=reader).status_code == 403
-
-
-@pytest.mark.parametrize("path", [PATH, f"{PATH}/study_none", f"{PATH}/study_none/report"])
-def test_only_who_may_read_sees_studies(guarded: Door, path: str) -> None:
-    assert guarded.get(path).status_code == 401
-    assert guarded.get(path, headers=issue(guarded, "train", "infer")).status_code == 403
