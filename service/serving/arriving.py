@@ -85,7 +85,8 @@ class Arriving:
 
     def _leave(self) -> None:
         for asked in self._asked:
-            asked.future.cancel()
+            if not asked.future.cancel() and not asked.future.cancelled():
+                asked.future.exception()  # looked at, or the event loop would complain of it
 
     def _send(self) -> None:
         rows = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
