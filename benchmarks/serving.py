@@ -132,7 +132,7 @@ def measure(known: dict[str, Server], asked: argparse.Namespace, scratch: Path) 
 
 
 def compare(cells: dict[str, Any], alone: dict[str, Any]) -> dict[str, Any]:
-    """Hourglass over the best rival, the bare server and the work alone, cell by cell."""
+    """Hourglass over each rival (None: it gave no answer), the bare server and the work alone, by cell."""
     found: dict[str, Any] = {}
     for cell, own in cells.items():
         name, body, rows, connections = cell.split("/")
@@ -147,7 +147,8 @@ def compare(cells: dict[str, Any], alone: dict[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {
             "per_second": own["per_second"],
             "over": {
-                rival: round(own["per_second"] / max(value, 1e-9), 2) for rival, value in rivals.items()
+                rival: round(own["per_second"] / value, 2) if value else None
+                for rival, value in rivals.items()
             },
         }
         if f"noop/{rest}" in cells:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-AT_ONCE = 3
+AT_ONCE = 2
 PATIENCE_SECONDS = 0.5
 
 

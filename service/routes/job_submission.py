@@ -15,6 +15,7 @@ from service.gateway import Gateway
 from service.routes.job_wire import DatasetRef, DryRun, JobRequest
 from service.uploads import sample_dataset
 from store import DatasetRow, ModelRow, Models, NotFound, Workers, ids
+from store.labels import check as check_labels
 
 # Matrix products of a training at the rate that two cores reach; a GPU is far faster.
 _USUAL_FLOPS = {"cpu": 1.0e11, "gpu": 5.0e12}
@@ -44,7 +45,9 @@ def prepare(gateway: Gateway, request: JobRequest) -> Submission:
     Raises:
         FieldRefused: there is no such dataset or earlier model, or what is asked for is not offered.
         SpecRefused: the spec cannot be built for this dataset.
+        BadName: a label is none.
     """
+    check_labels(request.labels)
     dataset = dataset_of(gateway, request.dataset)
     facts = Manifest.model_validate(dataset.manifest).facts()
     resolved = request.resolve(facts)

@@ -15,6 +15,7 @@ from service.routes.job_submission import Submission, dataset_of, device_for, es
 from service.routes.job_wire import DatasetRef, JobRequest
 from service.routes.study_wire import PlannedCell, Skipped, StudyBudget, StudyDryRun, StudyRequest
 from store import DatasetRow, Json
+from store.labels import check as check_labels
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ def prepare_study(gateway: Gateway, request: StudyRequest) -> StudySubmission:
     Raises:
         FieldRefused: there is no such dataset or earlier model, or there are too many jobs.
         SpecRefused: the base or a cell cannot be built for this dataset; says where in base or grid.
+        BadName: a label is none.
     """
+    for labels in (request.base.labels, request.labels):
+        check_labels(labels)
     _refuse_unknown_fields(request)
     dataset = _found(gateway, request)
     facts = Manifest.model_validate(dataset.manifest).facts()

@@ -109,10 +109,18 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 
 @pytest.mark.parametrize(("more", "place"), WRONG)
 def test_a_wrong_job_is_refused_at_its_field(serving: Door, more: dict[str, Any], place: list[str]) -> None:
-    answer = serving.post("/v1/jobs", json={**SMALL, **more})
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["errors"][0]["loc"][: len(place)] == place
+    for query in ("", "?dry_run=true"):
+        answer = serving.post(f"/v1/jobs{query}", json={**SMALL, **more})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["loc"][: len(place)] == place
     assert serving.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_label_that_is_none_is_refused_by_a_dry_run_too(serving: Door) -> None:
+    body = {**SMALL, "labels": {"": "x"}}
+    dry, real = (serving.post(f"/v1/jobs{query}", json=body) for query in ("?dry_run=true", ""))
+    assert (dry.status_code, real.status_code) == (422, 422)
+    assert dry.json()["detail"] == real.json()["detail"]
 
 
 def test_a_dry_run_queues_nothing(serving: Door) -> None:

@@ -150,6 +150,13 @@ def test_a_dry_run_queues_nothing(serving: Door) -> None:
     assert serving.get(PATH).json()["items"] == serving.get("/v1/jobs").json()["items"] == []
 
 
+@pytest.mark.parametrize("wrong", [{"labels": {"": "x"}}, {"base": {**BASE, "labels": {"a": "x" * 300}}}])
+def test_a_dry_run_refuses_what_a_submission_refuses(serving: Door, wrong: dict[str, Any]) -> None:
+    dry, real = (serving.post(f"{PATH}{query}", json={**STUDY, **wrong}) for query in ("?dry_run=true", ""))
+    assert (dry.status_code, real.status_code) == (422, 422)
+    assert dry.json()["detail"] == real.json()["detail"]
+
+
 def test_without_room_on_the_disk_no_study_is_taken(opens: Opens) -> None:
     with opens(free_disk_floor_bytes=2**60) as full:
         body = {**STUDY, "base": {**BASE, "dataset": "digits"}}
