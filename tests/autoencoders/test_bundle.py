@@ -118,14 +118,18 @@ def test_the_same_training_gives_the_same_bytes(trained: Path, images: Dataset, 
 
 
 def test_reading_a_model_again_and_again_leaves_nothing_behind(trained: Path) -> None:
-    def blocks_after(reads: int) -> int:
+    reads = 60
+
+    def growth() -> int:
+        before = sys.getallocatedblocks()
         for _ in range(reads):
             bundle.load(trained)
         gc.collect()
-        return sys.getallocatedblocks()
+        return sys.getallocatedblocks() - before
 
-    before, reads = blocks_after(200), 100  # what torch keeps of its own is there by then, most of it
-    assert blocks_after(reads) - before < 3 * reads
+    # The first ones fill what torch keeps of its own, and other threads of this process allocate too: what
+    # every read leaves behind is there each time.
+    assert min(growth() for _ in range(5)) < 3 * reads
 
 
 def test_a_verified_folder_says_what_it_holds(trained: Path) -> None:

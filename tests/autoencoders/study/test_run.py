@@ -13,6 +13,7 @@ from autoencoders.data import Dataset
 from autoencoders.events import Epoch, Initialised
 from autoencoders.experiment import Experiment
 from autoencoders.spec import Spec
+from autoencoders.study.settle import Settling
 from tests.autoencoders.study.cells import BASE, dataset
 from tests.autoencoders.tiny import Clock
 
@@ -154,16 +155,26 @@ def test_an_init_that_stands_for_others_is_told_by_what_it_chose(rows: Dataset) 
     assert made["recommended"]["init"] == chosen
 
 
+def _chooses_a_pretraining(base: dict[str, Any], rows: Dataset, *, rate: float, seed: int) -> bool:
+    training = {**base["training"], "epochs": 15, "seed": seed}
+    spec = {**base, "optimizer": {"name": "adam", "learning_rate": rate}, "training": training}
+    settling = Settling(Spec.model_validate(spec), rows, counts_pretraining=True)
+    for _ in settling.run():
+        pass
+    return bool(settling.pretraining)
+
+
 def test_a_pretraining_that_was_chosen_is_part_of_its_training_s_budget(rows: Dataset) -> None:
-    # At rates far too large it hangs on chance which start comes out best: on a pretrained one, now and then.
+    # At rates far too large it hangs on chance which start comes out best: a pretrained one, now and then.
     net = {"name": "dense", "widths": [8, 6], "code": 3, "activation": "sigmoid"}
     base = {**QUICK, "architecture": net, "init": "auto", "training": {"batch_size": 32}}
+    seed = next(seed for seed in range(50) if _chooses_a_pretraining(base, rows, rate=10, seed=seed))
     rates = {"optimizer.learning_rate": [10, 5, 20, 0.01]}
-    study = Study(base, rows, grid=rates, seeds=[0, 1], budget={"epochs": 15}, racing=True)
+    study = Study(base, rows, grid=rates, seeds=[seed], budget={"epochs": 15}, racing=True)
     for _ in study.run():
         pass
     pretrained = [one for one in study.outcomes if one["chosen"]["name"] == "rbm_stack"]
-    assert pretrained, "another seed may be needed"
+    assert pretrained
     assert all(one["pretraining"] == 3.0 * one["chosen"]["epochs"] for one in pretrained)
     assert all(one["pretraining"] == 0.0 for one in study.outcomes if one not in pretrained)
     for one in study.outcomes:
