@@ -19,6 +19,8 @@ PIECE_BYTES = 256 * 1024
 _SPACE = b" \t\r\n"
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"inputs"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*(?=\[[^\[])')
 _BETWEEN_ROWS = b"],"
+_TAIL = re.compile(rb"\][ \t\r\n]*\][ \t\r\n]*\}[ \t\r\n]*\Z")
+_TAIL_BYTES = 256
 
 
 class Pieces:
@@ -96,7 +98,8 @@ class Pieces:
 
 def read(body: bytes, expected: Expected) -> Question | None:
     """The rows of a large body; None for what is small, or for the other readers."""
-    if len(body) <= PIECE_BYTES:
+    # What ends otherwise would be found at its end not to fit, and be parsed again.
+    if len(body) <= PIECE_BYTES or _TAIL.search(body, len(body) - _TAIL_BYTES) is None:
         return None
     pieces, found = Pieces(expected), list[Rows]()
     for start in range(0, len(body), PIECE_BYTES):
