@@ -8,9 +8,9 @@ from typing import Self
 import numpy as np
 from starlette.types import Receive
 
-from service.serving.codecs import Expected, Question, Rows
+from service.serving.codecs import Question, Rows
 from service.serving.codecs.json_pieces import Pieces
-from service.serving.engine import Action, Answer, Engine, expected_rows
+from service.serving.engine import Action, Answer, Engine
 from service.serving.forward import LoadedModel
 from service.serving.lane import Awaited
 
@@ -30,7 +30,7 @@ class Arriving:
 
     def __init__(self, engine: Engine, action: Action, model: LoadedModel) -> None:
         self._engine, self._action, self._model = engine, action, model
-        self._expected: Expected = expected_rows(model, action)
+        self._expected = model.expected[action]
         self._pieces = Pieces(self._expected)
         self._rows: list[Rows] = []
         self._asked: list[Awaited] = []

@@ -20,7 +20,8 @@ from autoencoders.errors import BundleDamaged
 from service import metrics
 from service.serving.batcher import INLINE_SECONDS, Batcher
 from service.serving.cache import ModelCache
-from service.serving.codecs import Expected, Rows
+from service.serving.codecs import Rows
+from service.serving.counted import Counted
 from service.serving.errors import Overloaded
 from service.serving.forward import Action, LoadedModel, load
 from service.serving.lane import Arrays, Asked, Awaited, Lane, Wants
@@ -31,7 +32,7 @@ from service.settings import ServiceSettings
 from store import ArtifactMissing, NotFound, Store
 from store.models import Models
 
-__all__ = ["Action", "Answer", "Engine", "Resolved", "expected_rows"]
+__all__ = ["Action", "Answer", "Engine", "Resolved"]
 
 _MAIN: dict[Action, str] = {"encode": "code", "decode": "rows", "reconstruct": "rows", "score": "error"}
 _WANTS: dict[Action, Wants] = {
@@ -75,7 +76,7 @@ class Engine:
         self._loader = ThreadPoolExecutor(2, "load-model")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._statistics: dict[str, Statistics] = {}
-        self._counted = {action: _Counted(action) for action in _WANTS}
+        self._counted = {action: Counted(action) for action in _WANTS}
         self.names = Names(self._ask, settings.alias_seconds)
         self.cache = ModelCache(settings.model_cache_bytes, self._loader)
 
@@ -316,27 +317,6 @@ class Engine:
             act()
         else:
             self._loop.call_soon_threadsafe(act)
-
-
-class _Counted:
-    """The series of one action."""
-
-    __slots__ = ("compute", "queue", "rows")
-
-    def __init__(self, action: Action) -> None:
-        self.rows = metrics.inference_rows.labels(action)
-        self.queue = metrics.inference_queue_seconds.labels(action)
-        self.compute = metrics.inference_compute_seconds.labels(action)
-
-    def answered(self, asked: Asked) -> None:
-        self.rows.inc(asked.count)
-        self.queue.observe(asked.queue_seconds)
-        self.compute.observe(asked.compute_seconds)
-
-
-def expected_rows(model: LoadedModel, action: Action) -> Expected:
-    """What the body of a request for this action must hold."""
-    return model.expected[action]
 
 
 def wants(action: Action) -> Wants:
