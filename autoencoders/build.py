@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -21,7 +21,11 @@ from autoencoders.training.batches import steps_per_epoch
 
 FLOAT32_BYTES = 4
 TRIAL_OPERATIONS = 1.5e12
-"""What a diagnosis may spend on its trial: about half a minute of one core."""
+"""What a diagnosis may spend on its trial, and again on a rehearsal: about half a minute of one core each."""
+REHEARSED_SHARE = 0.5
+"""The most that a rehearsal may cost of what the job itself does."""
+UPDATE_OPERATIONS = 100.0
+"""What an optimizer's step costs for each parameter, in operations of matrix products that take as long."""
 CLOSURES = 20
 """How often an optimizer that searches along a line looks at a batch, at the most."""
 
@@ -82,17 +86,20 @@ def plan(
     factors: Mapping[str, float] = NO_FACTORS,
     *,
     steps: int | None = None,
+    rehearse: bool = False,
 ) -> Plan:
     """How the spec will train this model on this dataset, as a diagnosis needs to know it.
 
-    `steps` are those of the schedule where its epochs do not say them.
+    `steps` are those of the schedule where its epochs do not say them; `rehearse` is whether the way to the
+    horizon is walked, if it is affordable.
     """
     training = spec.training
     if steps is None:
         steps = training.epochs * steps_per_epoch(len(dataset.training), training.batch_size)
     looks = CLOSURES if optimizers[spec.optimizer.name].traits.get("closure") else 1
-    a_step = 6.0 * training.batch_size * looks * sum(layer.products for layer in built.layers())
-    return Plan(
+    a_row = 6.0 * looks * sum(layer.products for layer in built.layers())
+    update = UPDATE_OPERATIONS * sum(parameter.numel() for parameter in built.parameters())
+    made = Plan(
         objective=objective(spec, dataset.facts, dataset.moments.statistics),
         optimizer=lambda module: optimizer(spec, module, factors),
         schedule=schedule(spec, steps),
@@ -101,8 +108,11 @@ def plan(
         seed=training.seed,
         precision=training.precision,
         clip_norm=training.clip_norm,
-        affordable=int(TRIAL_OPERATIONS / a_step),
+        affordable=int(TRIAL_OPERATIONS / (training.batch_size * a_row)),
     )
+    rehearsal = made.horizon * (made.rehearsed_rows * a_row + update)
+    bound = min(TRIAL_OPERATIONS, REHEARSED_SHARE * steps * (made.batch_size * a_row + update))
+    return replace(made, rehearses=rehearse and rehearsal <= bound)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class Experiment:
         clock: seconds that only go forward.
         diagnose: whether `run` looks at the initialised model before the first step; the training is the same
             to the last bit either way.
+        rehearse: whether a diagnosis walks to the horizon of its forecast, where that is affordable and the
+            epochs say how many steps there are; else it extrapolates a short trial.
         most_rows: the most training rows that an initialisation may look at; None for all.
         budget_seconds: the time that initialisation and training have together. The schedule goes by the
             share of it that is gone, so that it has come to its end when the training ends (`max_seconds`);
@@ -92,6 +94,7 @@ class Experiment:
         checkpoint_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         diagnose: bool = True,
+        rehearse: bool = True,
         most_rows: int | None = None,
         budget_seconds: float | None = None,
     ) -> None:
@@ -108,7 +111,8 @@ class Experiment:
         self.scores: npt.NDArray[np.float32] = np.empty(0, np.float32)
         self.factors: dict[str, float] = {}
         self._checkpoint_seconds, self._clock = checkpoint_seconds, clock
-        self._requests, self._diagnose, self._most_rows = Requests(), diagnose, most_rows
+        self._requests, self._most_rows = Requests(), most_rows
+        self._diagnose, self._rehearse = diagnose, rehearse
         self._budget_seconds, self._prior_seconds = budget_seconds, 0.0
 
     @cached_property
@@ -150,11 +154,18 @@ class Experiment:
         """Look at the model, try its training on a copy, and forecast it.
 
         A quarter of the `rows` are held-out ones. The model and the streams of its training stay untouched.
-        Where `seconds` are given and are over, the trial ends early, but takes ten steps in any case.
+        Where `seconds` are given and are over, it ends early, but its trial takes ten steps in any case.
         """
         deadline = Deadline.after(seconds, self._clock)
-        steps = None if self._budget_seconds is None else SHARES
-        plan = build.plan(self.spec, self.dataset, self.model, self.factors, steps=steps)
+        timed = self._budget_seconds is not None
+        plan = build.plan(
+            self.spec,
+            self.dataset,
+            self.model,
+            self.factors,
+            steps=SHARES if timed else None,
+            rehearse=self._rehearse and not timed,
+        )
         sample = self._rows_to_look_at(rows)
         return diagnose(self.model, plan, *sample, clock=self._clock, deadline=deadline)
 

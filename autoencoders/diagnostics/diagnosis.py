@@ -1,4 +1,4 @@
-"""One look at an initialised model before its training: measured figures, a short trial, a verdict."""
+"""One look at an initialised model before its training: measured figures, a trial, a rehearsal, a verdict."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from torch.nn import functional
 from autoencoders.diagnostics.deadline import NEVER, Deadline
 from autoencoders.diagnostics.jacobian import JacobianFigures, read_jacobian
 from autoencoders.diagnostics.latent import CodeFigures, read_codes
+from autoencoders.diagnostics.plan import Plan
 from autoencoders.diagnostics.prediction import Prediction, predict
+from autoencoders.diagnostics.rehearsal import Rehearsal, rehearse
 from autoencoders.diagnostics.signal import LayerSignal, read_signals
-from autoencoders.diagnostics.trial import Plan, Trial, mark, try_training
+from autoencoders.diagnostics.stepper import Stepper
+from autoencoders.diagnostics.trial import Trial, mark, try_training
 from autoencoders.diagnostics.verdict import Verdict, forecast
 from autoencoders.diagnostics.yardsticks import Yardsticks, closed_share
 from autoencoders.models.autoencoder import Autoencoder
@@ -45,6 +48,7 @@ class Diagnosis:
         seconds: what it took.
         trial: the short training; None where there was none.
         after: the codes' figures after it.
+        rehearsal: the way from its end to the horizon; None where it was not walked.
         verdict: the forecast drawn from all this.
     """
 
@@ -60,6 +64,7 @@ class Diagnosis:
     seconds: float
     trial: Trial | None = None
     after: CodeFigures | None = None
+    rehearsal: Rehearsal | None = None
     verdict: Verdict | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +84,7 @@ class Diagnosis:
                 "objective": self.objective,
             },
             "trial": None if self.trial is None else _trial_json(self.trial, self.yardsticks),
+            "rehearsal": None if self.rehearsal is None else _rehearsal_json(self.rehearsal, self.yardsticks),
             "verdict": None if self.verdict is None else asdict(self.verdict),
             "seconds": self.seconds,
         }
@@ -99,6 +105,17 @@ def _trial_json(trial: Trial, yardsticks: Yardsticks) -> dict[str, Any]:
         "done": trial.done,
         "ahead": trial.ahead,
         "closed": closed_share(trial.marks[-1].error, yardsticks),
+    }
+
+
+def _rehearsal_json(rehearsal: Rehearsal, yardsticks: Yardsticks) -> dict[str, Any]:
+    return {
+        "steps": rehearsal.steps,
+        "horizon": rehearsal.horizon,
+        "rows": rehearsal.rows,
+        "errors": [list(mark) for mark in rehearsal.errors],
+        "survived": rehearsal.survived,
+        "closed": closed_share(rehearsal.errors[-1][1], yardsticks),
     }
 
 
@@ -167,9 +184,11 @@ def diagnose(
     seen = look(model, plan.objective, rows, held_out, yardsticks, seed=plan.seed, clock=clock, deadline=soon)
     tried = copy.deepcopy(model)
     tried.zero_grad(set_to_none=True)
-    trial = try_training(tried, plan, rows, held_out, deadline)
+    stepper = Stepper(tried, plan, rows)
+    trial = try_training(stepper, held_out, deadline)
     after, _ = _read_codes(tried, rows[:SIGNAL_ROWS], held_out)
-    tried_out = replace(seen, trial=trial, after=after)
+    rehearsal = rehearse(stepper, trial, held_out, deadline)
+    tried_out = replace(seen, trial=trial, after=after, rehearsal=rehearsal)
     # Of the figures as they are answered: whoever has them can draw the same verdict again.
     return replace(tried_out, verdict=forecast(tried_out.to_json()), seconds=clock() - began)
 

@@ -55,7 +55,7 @@ def forecast(found: dict[str, Any]) -> Verdict:
 
 
 def _evidence(found: dict[str, Any], expected: Expectation) -> dict[str, float | None]:
-    layers, code, trial = found["layers"], found["code"], found["trial"]
+    layers, code, trial, rehearsal = found["layers"], found["code"], found["trial"], found["rehearsal"]
     return {
         "expected.closed": expected.closed,
         "expected.signal": expected.signal,
@@ -63,6 +63,8 @@ def _evidence(found: dict[str, Any], expected: Expectation) -> dict[str, float |
         "trial.closed": trial["closed"],
         "trial.gain": trial["gains"][-1][1],
         "trial.steps": trial["steps"],
+        "rehearsal.closed": rehearsal["closed"] if rehearsal else None,
+        "rehearsal.steps": rehearsal["steps"] if rehearsal else None,
         "horizon": trial["horizon"],
         "code.correlation": code["correlation"],
         "code.active": code["active"],
@@ -111,20 +113,25 @@ def _healthy(found: dict[str, Any], expected: Expectation) -> str:
     code, trial = found["code"], found["trial"]
     return (
         f"rows get codes of their own (correlation {_number(code['correlation'])}, effective rank "
-        f"{_number(code['effective_rank'])}), and {trial['steps']} steps of a trial brought the gain to "
-        f"{_number(trial['gains'][-1][1])}: about {expected.closed:.0%} of the way to PCA's error should be "
-        f"closed at step {trial['horizon']}"
+        f"{_number(code['effective_rank'])}), {trial['steps']} steps of a trial brought the gain to "
+        f"{_number(trial['gains'][-1][1])}{_rehearsed(found, expected)}: about {expected.closed:.0%} of the "
+        f"way to PCA's error should be closed at step {trial['horizon']}"
     )
+
+
+def _rehearsed(found: dict[str, Any], expected: Expectation) -> str:
+    if not expected.rehearsed:
+        return ""
+    rehearsal = found["rehearsal"]
+    return f", and a rehearsal on {rehearsal['rows']} rows a step closed {_number(rehearsal['closed'])}"
 
 
 def _broken(found: dict[str, Any], _: Expectation) -> Words | None:
-    trial = found["trial"]
-    if trial["survived"]:
-        return None
-    return (
-        f"rate too large: after {trial['steps']} steps of the trial the loss was no number",
-        SLOWER,
-    )
+    for name in ("trial", "rehearsal"):
+        walked = found[name]
+        if walked is not None and not walked["survived"]:
+            return f"rate too large: the loss was no number at step {walked['steps']} of the {name}", SLOWER
+    return None
 
 
 def _dead_code(found: dict[str, Any], _: Expectation) -> Words | None:
@@ -199,12 +206,14 @@ def _exploding(found: dict[str, Any], _: Expectation) -> Words | None:
 
 
 def _wild(found: dict[str, Any], expected: Expectation) -> Words | None:
-    errors = [error for _, error in found["trial"]["errors"] if error is not None]
-    if expected.outlook != "diverges" or errors[-1] <= 1.05 * min(errors):
+    names = ["trial", "rehearsal"] if expected.rehearsed else ["trial"]
+    errors = [error for name in names for _, error in found[name]["errors"] if error is not None]
+    seen = expected.outlook == "diverges" or expected.rehearsed
+    if not seen or errors[-1] <= 1.05 * min(errors):
         return None
     return (
-        f"rate too large: the held-out error fell to {_number(min(errors))} in the trial and rose to "
-        f"{_number(errors[-1])} again",
+        f"rate too large: the held-out error fell to {_number(min(errors))} in the "
+        f"{' and the '.join(names)} and rose to {_number(errors[-1])} again",
         SLOWER,
     )
 
@@ -226,8 +235,9 @@ def _too_few_steps(found: dict[str, Any], expected: Expectation) -> Words:
     return (
         f"too few or too small steps: in {trial['steps']} of them the held-out error went from "
         f"{_number(losses['start'])} to {_number(trial['errors'][-1][1])} (the mean's is "
-        f"{_number(losses['mean'])}) and the gain to {_number(trial['gains'][-1][1])}; about "
-        f"{_number(expected.closed)} of the way will be closed at step {trial['horizon']}",
+        f"{_number(losses['mean'])}) and the gain to {_number(trial['gains'][-1][1])}"
+        f"{_rehearsed(found, expected)}; about {_number(expected.closed)} of the way will be closed at step "
+        f"{trial['horizon']}",
         "choose a larger learning rate, an adaptive optimizer (adam), more epochs, or output_bias mean",
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from autoencoders import build
 from autoencoders.diagnostics import Plan
+from autoencoders.diagnostics.stepper import Stepper
 from autoencoders.diagnostics.trial import try_training
 from autoencoders.events import Event, Initialised
 from autoencoders.experiment import DIAGNOSED_ROWS, Experiment
@@ -136,7 +137,7 @@ class Rates:
             )
         )
         growing = _Growing(**{**vars(plan), "steps": RANGE_STEPS})
-        losses = try_training(experiment.model, growing, rows, held_out).losses
+        losses = try_training(Stepper(experiment.model, growing, rows), held_out).losses
         curve = smoothed([loss for loss in losses if math.isfinite(loss)])
         factors = growing.factors()
         lowest = turning(curve)

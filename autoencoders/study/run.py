@@ -228,6 +228,7 @@ class _Training:
             self._spec,
             self._dataset,
             checkpoint_seconds=float("inf"),
+            rehearse=False,  # what becomes of it will be seen
             budget_seconds=self._seconds,
             **self._hardware,
         )

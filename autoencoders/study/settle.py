@@ -141,5 +141,6 @@ class Settling:
             earlier=self._earlier,
             clock=self._clock,
             diagnose=False,
+            rehearse=False,
             most_rows=None if rows is None else rows - rows // 4,
         )

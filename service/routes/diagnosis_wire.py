@@ -79,6 +79,16 @@ class Trial(_Figures):
     closed: Figure = Field(description="The share of the way from the mean's to PCA's closed at its end.")
 
 
+class Rehearsal(_Figures):
+    """The way from the trial's end to the forecast's horizon, on a quarter of every batch."""
+
+    steps: int = Field(description="The job's step at which it ended.")
+    horizon: int = Field(description="The step at which it was to end; it ends early where time runs out.")
+    rows: int = Field(description="In a step.")
+    errors: list[tuple[int, Figure]] = Field(description="(step, squared error of held-out rows).")
+    closed: Figure = Field(description="The share of the way from the mean's to PCA's closed at its end.")
+
+
 class Verdict(BaseModel):
     """A forecast of the job with its own optimizer and length, drawn from the figures alone."""
 
@@ -119,6 +129,13 @@ _EXAMPLE: dict[str, Any] = {
     },
     "losses": {"start": 11.5, "mean": 4.73, "pca": 1.6, "objective": 44.4},
     "trial": {"steps": 100, "planned": 100, "errors": [[0, 11.5], [100, 4.73]], "closed": -0.00126},
+    "rehearsal": {
+        "steps": 350,
+        "horizon": 350,
+        "rows": 64,
+        "errors": [[100, 4.73], [350, 4.73]],
+        "closed": -0.000128,
+    },
     "verdict": {
         "will_learn": False,
         "outlook": "stuck",
@@ -129,13 +146,12 @@ _EXAMPLE: dict[str, Any] = {
         "cure": "choose an init that keeps differences between rows (centred lsuv, "
         "pca_greedy, rbm_stack), an activation with mean zero, or a norm",
         "evidence": {
-            "expected.closed": -0.000268,
-            "expected.signal": 0.0,
-            "expected.excess": 0.000268,
+            "expected.closed": -0.000128,
+            "rehearsal.closed": -0.000128,
             "trial.closed": -0.00126,
         },
     },
-    "seconds": 11.7,
+    "seconds": 3.37,
 }
 
 
@@ -151,6 +167,10 @@ class Diagnosis(_Figures):
     jacobian: JacobianFigures
     losses: LossFigures
     trial: Trial | None
+    rehearsal: Rehearsal | None = Field(
+        None,
+        description="None where it would cost more than half of the job, or the job's length is in seconds.",
+    )
     verdict: Verdict
     auto: dict[str, Any] | None = Field(
         None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoencoders.data import Dataset, samples, write_sample
+from autoencoders.data import Dataset
 from autoencoders.events import Diagnosed, Epoch
 from autoencoders.experiment import Experiment
 from autoencoders.spec import Spec
@@ -14,13 +14,6 @@ from tests.autoencoders import tiny
 
 RESIDUAL = {"name": "dense_residual", "width": 64, "blocks": 12, "code": 8}
 TANH = {"name": "dense", "widths": [64] * 14, "code": 8, "activation": "tanh"}
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("digits") / "dataset"
-    write_sample(samples.choose("digits"), folder)
-    return Dataset.open(folder)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from autoencoders.data import Dataset, samples, write_rows, write_sample
+from autoencoders.data import Dataset, write_rows
 from autoencoders.diagnostics import Deadline, Diagnosis, Yardsticks, diagnose, look, measure
 from autoencoders.diagnostics.yardsticks import closed_share
 from autoencoders.events import Diagnosed, Finished, Initialised, Warned
@@ -127,13 +127,6 @@ def test_the_yardsticks_of_a_sample_are_its_own_mean_error_and_the_whole_s_pca()
     assert 0.5 * own < unknown.pca < own
     assert closed_share(known.mean, known) == 0.0
     assert closed_share(known.pca, known) == pytest.approx(1.0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("digits") / "dataset"
-    write_sample(samples.choose("digits"), folder)
-    return Dataset.open(folder)
 
 
 def job(init: Any, activation: Any = "sigmoid", **rest: Any) -> Spec:

@@ -41,6 +41,7 @@ def figures(
             "gains": [list(mark) for mark in zip(STEPS, gains, strict=True)],
             "closed": (MEAN - errors[-1]) / (MEAN - PCA),
         },
+        "rehearsal": None,
     }
 
 

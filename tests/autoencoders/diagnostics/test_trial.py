@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from autoencoders.diagnostics import Plan
-from autoencoders.diagnostics.deadline import Deadline
-from autoencoders.diagnostics.trial import FEWEST, LONGEST, RISING, mark, try_training
+from autoencoders.diagnostics.deadline import NEVER, Deadline
+from autoencoders.diagnostics.plan import FEWEST, LONGEST, RISING
+from autoencoders.diagnostics.stepper import Stepper
+from autoencoders.diagnostics.trial import Trial, mark, try_training
 from autoencoders.models import Autoencoder
 from tests.autoencoders.diagnostics.nets import clock, net, normal_rows, plan
+
+
+def tried(model: Autoencoder, how: Plan, rows: Tensor, deadline: Deadline = NEVER) -> Trial:
+    """A trial that looks at the rows that it trains on."""
+    return try_training(Stepper(model, how, rows), rows, deadline)
 
 
 def test_it_is_no_longer_than_the_job_nor_than_a_hundred_steps() -> None:
@@ -37,9 +44,7 @@ def test_a_short_warm_up_is_the_job_s_own_and_a_long_one_is_walked_through_faste
 def test_it_learns_where_the_job_would() -> None:
     rows = normal_rows(400, 4) @ normal_rows(4, 16, seed=1)
     model = net(16, "orthogonal", widths=(12,), code=4, activation="linear")
-    found = try_training(
-        model, plan(steps=100, optimizer={"name": "adam", "learning_rate": 0.01}), rows, rows
-    )
+    found = tried(model, plan(steps=100, optimizer={"name": "adam", "learning_rate": 0.01}), rows)
     assert found.survived
     assert found.steps == 100
     assert found.marks[-1].error < 0.3 * found.marks[0].error
@@ -50,7 +55,7 @@ def test_it_learns_where_the_job_would() -> None:
 def test_it_ends_where_the_loss_is_no_number() -> None:
     rows = 1e3 * normal_rows(100, 16)
     wild = plan(steps=100, optimizer={"name": "sgd", "learning_rate": 1e3})
-    found = try_training(net(16, widths=(12,), code=4), wild, rows, rows)
+    found = tried(net(16, widths=(12,), code=4), wild, rows)
     assert not found.survived
     assert found.steps < 100
 
@@ -59,9 +64,7 @@ def test_it_ends_where_the_loss_is_no_number() -> None:
 def test_it_ends_early_where_time_runs_out_with_a_mark_at_its_last_step(seconds: float, steps: int) -> None:
     """The clock ticks once whenever it is read: at every step from the tenth on."""
     rows, of_forty = normal_rows(100, 16), plan(steps=40, schedule="linear")
-    found = try_training(
-        net(16, widths=(12,), code=4), of_forty, rows, rows, Deadline.after(seconds, clock())
-    )
+    found = tried(net(16, widths=(12,), code=4), of_forty, rows, Deadline.after(seconds, clock()))
     assert (found.steps, found.planned, len(found.losses)) == (steps, 40, steps)
     assert found.marks[-1].step == steps
     assert found.survived
@@ -73,7 +76,7 @@ def test_it_ends_early_where_time_runs_out_with_a_mark_at_its_last_step(seconds:
 def test_no_global_random_number_is_drawn() -> None:
     before = torch.get_rng_state()
     rows = normal_rows(100, 16)
-    try_training(net(16, widths=(12,), code=4), plan(steps=20), rows, rows)
+    tried(net(16, widths=(12,), code=4), plan(steps=20), rows)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -110,7 +113,7 @@ def test_its_steps_are_those_of_the_job_with_its_rates_and_its_clipping(clip_nor
     how = plan(12, {"name": "sgd", "learning_rate": 0.05}, schedule="linear", clip_norm=clip_norm)
     start = net(16, widths=(12,), code=4, norm="batch", activation="tanh")
     expected = steps_by_hand(copy.deepcopy(start).train(), how, rows, [list(range(32))] * 12)
-    found = try_training(start.eval(), how, rows, rows)
+    found = tried(start.eval(), how, rows)
     assert list(found.losses) == pytest.approx(expected, rel=1e-4)
 
 
@@ -119,7 +122,7 @@ def test_every_epoch_has_an_order_of_its_own_and_every_row_once() -> None:
     rows = 2.0 ** torch.arange(8)[:, None]
     model = net(1, "zeros", widths=(1,), code=1, activation="linear")
     still = plan(12, {"name": "sgd", "learning_rate": 1e-30}, batch_size=2)
-    losses = [2 * loss for loss in try_training(model, still, rows, rows).losses]
+    losses = [2 * loss for loss in tried(model, still, rows).losses]
     epochs = [losses[:4], losses[4:8], losses[8:]]
     assert all(sum(epoch) == pytest.approx(sum(4.0**power for power in range(8))) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
@@ -128,7 +131,7 @@ def test_every_epoch_has_an_order_of_its_own_and_every_row_once() -> None:
 def test_the_forecast_is_for_nine_hundred_steps_at_most_and_counts_what_is_left_of_them() -> None:
     rows = normal_rows(64, 16)
     for steps, horizon in ((300, 300), (5000, 900)):
-        found = try_training(net(16, widths=(12,), code=4), plan(steps, affordable=12), rows, rows)
+        found = tried(net(16, widths=(12,), code=4), plan(steps, affordable=12), rows)
         assert (found.horizon, found.done, found.ahead) == (horizon, 12.0, horizon - 12.0)
 
 
@@ -136,7 +139,7 @@ def test_products_are_of_the_job_s_precision() -> None:
     rows = normal_rows(64, 16)
     model = net(16, widths=(12,), code=4)
     whole, half = (
-        try_training(copy.deepcopy(model), plan(10, precision=precision), rows, rows).losses[0]
+        tried(copy.deepcopy(model), plan(10, precision=precision), rows).losses[0]
         for precision in ("float32", "bfloat16")
     )
     assert half != whole

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from autoencoders.data import Dataset
 from autoencoders.errors import SpecRefused
@@ -73,6 +75,19 @@ def test_a_race_as_long_as_the_job_is_the_job(dataset: Dataset) -> None:
     (entry,) = (entry for entry in found["candidates"] if entry["init"]["name"] == other)
     init = inits.choose(entry["init"])
     assert error_of(spec.model_copy(update={"init": init}), dataset) == errors[other]
+
+
+def test_what_it_says_it_spent_are_the_steps_that_were_taken(dataset: Dataset) -> None:
+    """Of a job so long that its own diagnosis rehearses, while those of candidates do not."""
+    spec, taken = job("tanh", epochs=400), Counter[str]()
+    hook = register_optimizer_step_post_hook(lambda *_: taken.update(["steps"]))
+    try:
+        spent = evidence(spec, dataset)["steps"]
+    finally:
+        hook.remove()
+    assert taken["steps"] == sum(spent.values())
+    experiment = Experiment(spec.model_copy(update={"init": inits.choose("he_normal")}), dataset)
+    assert experiment.diagnose().rehearsal is not None
 
 
 def test_a_large_budget_is_used_and_kept_to(dataset: Dataset) -> None:

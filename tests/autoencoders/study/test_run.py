@@ -49,6 +49,13 @@ def test_a_race_finds_the_grid_s_winner_for_less_and_trains_it_as_if_alone(rows:
     assert len(study.outcomes) == 5
 
 
+def test_a_cell_is_not_rehearsed_since_it_will_be_seen_what_becomes_of_it(rows: Dataset) -> None:
+    study, _, _ = finished(rows, grid={"init": ["he_normal"]}, seeds=[1], budget={"epochs": 400})
+    outcome = study.outcomes[0]
+    assert outcome["diagnosis"]["trial"]["steps"] == 100
+    assert outcome["diagnosis"]["rehearsal"] is None
+
+
 def test_a_pretrained_cell_waits_and_ends_within_its_budget(rows: Dataset) -> None:
     sigmoid = {**QUICK["architecture"], "activation": "sigmoid"}
     starts = ["lsuv", "pca", "he_normal", {"name": "rbm_stack", "epochs": 1}, "orthogonal"]
