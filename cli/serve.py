@@ -1,8 +1,7 @@
-"""`hourglass serve`: the gateway, uvicorn on a socket opened here, so that a taken port is one clear line."""
+"""`hourglass serve`: the gateway, uvicorn in one process or in several on one port."""
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import signal
@@ -12,35 +11,16 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from cli.environment import read_settings
-from cli.errors import Refused
+from cli.ports import Port, listen
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SHUTDOWN_SECONDS = 5
-BACKLOG = 2048
 SWITCH_SECONDS = 0.0005
 YOUNG_OBJECTS = 20_000
 # Longer than a proxy keeps an idle connection: one that closes here first may swallow its next request.
 KEEP_ALIVE_SECONDS = 75
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """An open, listening socket.
-
-    Raises:
-        Refused: the port is taken, not allowed, or the host is not of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reason = {
-            errno.EADDRINUSE: "is taken by another process",
-            errno.EACCES: "is not allowed to you",
-            errno.EADDRNOTAVAIL: "is not an address of this machine",
-        }.get(error.errno or 0, f"cannot be opened ({error.strerror or error})")
-        raise Refused(f"{host}:{port} {reason}; set HOURGLASS_HOST and HOURGLASS_PORT to another") from None
 
 
 def serve(*, fd: int | None = None) -> None:
@@ -59,7 +39,10 @@ def serve(*, fd: int | None = None) -> None:
 
     settings = read_settings().service
     workers = settings.processes
-    door = listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)
+    if fd is not None:
+        door = socket.socket(fileno=fd)
+    else:
+        door = (listen if workers == 1 else Port)(settings.host, settings.port)
     config = uvicorn.Config(
         # One process builds its app here, where a refusal is a line; several build theirs each in their own.
         application() if workers == 1 else "cli.serve:application",

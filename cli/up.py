@@ -16,9 +16,9 @@ from cli.curl import curl_lines
 from cli.environment import Settings, private_folder
 from cli.errors import REFUSED, Refused
 from cli.locks import Held, LockFile
+from cli.ports import listen
 from cli.processes import end, kill_group, spawn
 from cli.restarts import Restarts
-from cli.serve import listen
 from cli.valkey import GRACE_SECONDS as BROKER_SECONDS
 from cli.valkey import Valkey
 from store import migrate, socket_path
