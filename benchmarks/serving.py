@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import orjson
 
-from autoencoders.export.publish import add_graphs
 from benchmarks.records import RESULTS, circumstances
 from benchmarks.serving_limits import limits
 from benchmarks.serving_servers import WIDTH, Server, running, servers
@@ -67,7 +66,6 @@ def prepare(scratch: Path) -> tuple[Path, Path]:
     hourglass = [sys.executable, "-m", "cli.main"]
     train = ["train", str(scratch / "spec.json"), str(scratch / "rows.npy"), "--out", str(bundle)]
     subprocess.run([*hourglass, *train], env=environment, check=True, stdout=sys.stderr)
-    add_graphs(bundle, rows[:64])  # as a worker does when it publishes a model
     for words in (["migrate"], ["import", str(bundle), "--name", "encoder"]):
         subprocess.run([*hourglass, *words], env=environment, check=True, stdout=sys.stderr)
     return bundle, home

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def train(spec_file: Path, data_file: Path, out: Path) -> None:
-    """Read the rows, train, save the model's folder and print its held-out error beside the mean's and PCA's.
+    """Read the rows, train, save the model's folder with its graphs, and print its error beside baselines.
 
     Raises:
         Refused: a file is not there, the spec is not one, or the folder is taken.
@@ -31,6 +31,7 @@ def train(spec_file: Path, data_file: Path, out: Path) -> None:
     if not data_file.is_file():
         raise Refused(f"there is no file {data_file}")
     from autoencoders import Experiment
+    from autoencoders.export.optional import export
 
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="hourglass-") as scratch:
@@ -43,7 +44,7 @@ def train(spec_file: Path, data_file: Path, out: Path) -> None:
         spec.check(facts)
         experiment = Experiment(settled(spec, dataset, console), dataset)
         _run(experiment, console)
-        experiment.save(out)
+        export(out, experiment.save(out), dataset, lambda warned: console.print(warned.message))
         _print_outcome(experiment, out)
 
 

@@ -11,11 +11,10 @@ from autoencoders import alignment, bundle
 from autoencoders.alignment import Alignment
 from autoencoders.bundle import BundleManifest, TrainedModel
 from autoencoders.data.dataset import Dataset
-from autoencoders.events import Event, Log, Warned
+from autoencoders.events import Event, Log
 from autoencoders.experiment import Experiment
+from autoencoders.export.optional import export
 from autoencoders.spec import Spec
-
-COMPARED_ROWS = 300
 
 
 class NotAlignable(Exception):
@@ -66,20 +65,6 @@ def write_bundle(
         tell(Log(message=_said(turned)))
     manifest = experiment.save(folder, space=None if turned is None else turned.space)
     return export(folder, manifest, experiment.dataset, tell), turned
-
-
-def export(
-    folder: Path, manifest: BundleManifest, dataset: Dataset, tell: Callable[[Event], None]
-) -> BundleManifest:
-    """Put ONNX graphs into the folder; where that fails, it stays as it is, and PyTorch serves the model."""
-    try:
-        from autoencoders.export.publish import add_graphs
-
-        return add_graphs(folder, dataset.held_out[:COMPARED_ROWS])
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        tell(Warned(message=f"no ONNX graphs were made, PyTorch serves this model: {said}"))
-        return manifest
 
 
 def _said(turned: Alignment) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoencoders import bundle
 from tests.system.house import hourglass
 
 SPEC = {
@@ -48,7 +49,9 @@ def test_a_table_becomes_a_model_and_its_error_stands_beside_the_baselines(tmp_p
     assert f"model {manifest['metrics']['error']:.4g}" in outcome.stdout
     assert "mean " in outcome.stdout
     assert "PCA at this code size " in outcome.stdout
-    assert (tmp_path / "trained" / "weights.safetensors").is_file()
+    assert {"weights.safetensors", "encoder.onnx", "decoder.onnx"} <= set(manifest["hashes"])
+    assert manifest["inference"]["runtime"] in {"onnx", "torch"}
+    bundle.verify(tmp_path / "trained")
 
 
 def test_an_init_that_is_left_out_is_chosen_and_said(tmp_path: Path) -> None:
