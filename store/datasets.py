@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import exists, false, select
+from sqlalchemy import ColumnElement, exists, false, select
 from sqlalchemy.orm import Session
 
 from store import ids, pages
@@ -14,7 +14,7 @@ from store.errors import Conflict, NotFound
 from store.lifecycle import JobState
 from store.pages import Page
 from store.removals import Removals
-from store.tables import DatasetRow, JobRow
+from store.tables import DatasetRow, JobRow, StudyRow
 
 
 class Datasets:
@@ -93,6 +93,12 @@ class Datasets:
         self.session.delete(row)
         Removals(self.session).ask(row.artifact)
         return row
+
+
+def made_from(table: type[JobRow | StudyRow], dataset: str) -> ColumnElement[bool]:
+    """Whether a row was made from the dataset of that id, or of that name."""
+    known = table.dataset_id if ids.is_id(dataset, "ds") else table.dataset_name
+    return known == dataset if ids.is_name(dataset) else false()
 
 
 def _whole(value: object) -> int:

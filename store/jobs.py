@@ -9,6 +9,7 @@ from sqlalchemy import and_, delete, false, func, or_, select
 from store import ids, moves, pages
 from store import labels as label_rows
 from store.database import now
+from store.datasets import made_from
 from store.errors import Conflict, IllegalMove, NotFound
 from store.events import EventLog
 from store.leases import Leases
@@ -121,8 +122,7 @@ class Jobs(Leases):
         if state is not None:
             rows = rows.where(JobRow.state == JobState(state))
         if dataset is not None:
-            known = JobRow.dataset_id if ids.is_id(dataset, "ds") else JobRow.dataset_name
-            rows = rows.where(known == dataset if ids.is_name(dataset) else false())
+            rows = rows.where(made_from(JobRow, dataset))
         if model is not None:
             rows = rows.where(JobRow.model == model if ids.is_name(model) else false())
         rows = rows.where(*label_rows.matching(JobRow.id, labels or {}))

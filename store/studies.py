@@ -9,14 +9,16 @@ models are kept, "raced_out": true where its cell lost}. How a study moves on is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import exists, false, or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session, defer
 
 from store import hints, ids, outcomes, pages, rounds
 from store import labels as label_rows
 from store.database import now
+from store.datasets import made_from
 from store.errors import Conflict, IllegalMove, NotFound
 from store.jobs import Jobs
 from store.lifecycle import JobState, check_move
@@ -98,8 +100,7 @@ class Studies:
         if state is not None:
             rows = rows.where(StudyRow.state == JobState(state))
         if dataset is not None:
-            known = StudyRow.dataset_id if ids.is_id(dataset, "ds") else StudyRow.dataset_name
-            rows = rows.where(known == dataset if ids.is_name(dataset) else false())
+            rows = rows.where(made_from(StudyRow, dataset))
         rows = rows.where(*label_rows.matching(StudyRow.id, labels or {}))
         return pages.fetch(self.session, rows, StudyRow.id, limit=limit, after=after)
 
@@ -176,11 +177,17 @@ class Studies:
         self.get(study_id)
         return outcomes.gather(self.session, study_id)
 
-    def standing(self, study: StudyRow) -> tuple[Json, Json | None]:
-        """How far the study is, and the best cell so far: see `progress` and `best` in `store.outcomes`."""
-        rows = select(JobRow).where(JobRow.study_id == study.id).order_by(JobRow.id)
-        jobs = self.session.scalars(rows.options(defer(JobRow.spec))).all()
-        return outcomes.progress(study, jobs), outcomes.best(study, jobs)
+    def standings(self, studies: Sequence[StudyRow]) -> list[tuple[Json, Json | None]]:
+        """How far each study is, and its best cell so far: see `progress` and `best` in `store.outcomes`."""
+        of_these = JobRow.study_id.in_([study.id for study in studies])
+        rows = select(JobRow).where(of_these).order_by(JobRow.id).options(defer(JobRow.spec))
+        jobs = defaultdict[str | None, list[JobRow]](list)
+        for job in self.session.scalars(rows):
+            jobs[job.study_id].append(job)
+        return [
+            (outcomes.progress(study, jobs[study.id]), outcomes.best(study, jobs[study.id]))
+            for study in studies
+        ]
 
 
 def _goes_on(job: JobRow) -> bool:

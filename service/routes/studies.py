@@ -18,7 +18,7 @@ from service.page import DOCUMENT_OR_PAGE, page_answer, wants_html
 from service.problems import responses
 from service.routes.job_wire import StateName
 from service.routes.study_submission import StudySubmission, estimate_study, prepare_study
-from service.routes.study_wire import StudyDryRun, StudyRequest, StudyView, study_view
+from service.routes.study_wire import StudyDryRun, StudyRequest, StudyView, study_view, study_views
 from store import JobState, Studies, StudyRow
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=JsonRoute)
@@ -73,7 +73,7 @@ def list_studies(
     """Newest first."""
     with house.store.session() as session:
         page = Studies(session).page(limit=limit, after=after, state=state, dataset=dataset, labels=labels)
-        return Listing(items=[study_view(session, row) for row in page.items], next=page.next)
+        return Listing(items=study_views(session, page.items), next=page.next)
 
 
 @router.get("/{study}", summary="One study", response_model=StudyView, responses=responses(404))

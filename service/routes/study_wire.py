@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -308,9 +309,19 @@ class StudyDryRun(BaseModel):
     seconds: float = Field(description="A rough estimate of all jobs one after the other.")
 
 
+def study_views(session: Session, rows: Sequence[StudyRow]) -> list[StudyView]:
+    """Studies' rows as the wire shows them."""
+    standings = Studies(session).standings(rows)
+    return [_view(row, *standing) for row, standing in zip(rows, standings, strict=True)]
+
+
 def study_view(session: Session, row: StudyRow) -> StudyView:
     """A study's row as the wire shows it."""
-    progress, best = Studies(session).standing(row)
+    (view,) = study_views(session, [row])
+    return view
+
+
+def _view(row: StudyRow, progress: dict[str, Any], best: dict[str, Any] | None) -> StudyView:
     here = f"/v1/studies/{row.id}"
     return StudyView.model_validate(
         {

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from store import JobRow, Jobs, Store, Studies
 from store.database import now
@@ -90,7 +90,21 @@ def test_outcomes_come_by_cell_and_then_by_seed(store: Store) -> None:
 
 def _progress(store: Store, made: Any) -> dict[str, Any]:
     with store.session() as session:
-        return Studies(session).standing(Studies(session).get(made.id))[0]
+        return Studies(session).standings([Studies(session).get(made.id)])[0][0]
+
+
+def test_standings_of_many_studies_are_each_study_s_own_and_take_one_query(store: Store) -> None:
+    made = [studying.study(store, cells=cells, rungs=studying.RACE) for cells in (4, 2, 3)]
+    studying.cancel(store, made[1])
+    alone = [_progress(store, study) for study in made]
+    assert len({str(progress) for progress in alone}) == 3
+    with store.session() as session:
+        studies = [Studies(session).get(study.id) for study in made]
+        asked = list[str]()
+        event.listen(session.get_bind(), "before_cursor_execute", lambda *given: asked.append(given[2]))
+        found = Studies(session).standings(studies)
+    assert [progress for progress, _ in found] == alone
+    assert len(asked) == 1
 
 
 def test_progress_counts_the_epochs_that_the_race_will_leave(store: Store) -> None:
@@ -174,7 +188,7 @@ def test_the_best_so_far_is_a_cell_that_is_in_the_race_and_has_all_its_seeds(sto
 
     def best() -> dict[str, Any] | None:
         with store.session() as session:
-            return Studies(session).standing(Studies(session).get(made.id))[1]
+            return Studies(session).standings([Studies(session).get(made.id)])[0][1]
 
     assert best() is None
     jobs = {(studying.place(job)["cell"], studying.place(job)["seed"]): job for job in studying.claims(store)}
