@@ -289,16 +289,20 @@ class TrainedModel:
         """
         if codes.ndim != 2 or codes.shape[1] != self.model.code_size:
             raise DataRefused(f"codes of this model are [n, {self.model.code_size}], not {list(codes.shape)}")
-        return self._raw(self._by_chunks(codes.astype(np.float32), self.model.decode, self.facts.features))
+        return self._raw(self._decoded(codes.astype(np.float32)))
 
     def reconstruct(self, rows: Array) -> Float32:
         """Raw rows through encoder and decoder, `[n, *shape]` in the dataset's units."""
         return self._raw(self._outputs(self._scaled(rows)))
 
-    def score(self, rows: Array, *, per_feature: bool = False) -> Scores:
-        """Each raw row's reconstruction error, and where it stands among those of held-out rows."""
+    def score(self, rows: Array, *, per_feature: bool = False, codes: Float32 | None = None) -> Scores:
+        """Each raw row's reconstruction error, and where it stands among those of held-out rows.
+
+        `codes` are those of the rows, where they are known: the rows need not be encoded again.
+        """
         scaled = self._scaled(rows)
-        return judge(np.square(self._outputs(scaled) - scaled), self.scores, per_feature=per_feature)
+        made = self._outputs(scaled) if codes is None else self._decoded(codes)
+        return judge(np.square(made - scaled), self.scores, per_feature=per_feature)
 
     def _scaled(self, rows: Array) -> Float32:
         if rows.shape[1:] not in (self.facts.shape, (self.facts.features,)):
@@ -308,6 +312,9 @@ class TrainedModel:
 
     def _outputs(self, scaled: Float32) -> Float32:
         return self._by_chunks(scaled, lambda x: self.model.decode(self.model.encode(x)), self.facts.features)
+
+    def _decoded(self, codes: Float32) -> Float32:
+        return self._by_chunks(codes, self.model.decode, self.facts.features)
 
     def _raw(self, scaled: Float32) -> Float32:
         return self.affine.invert(scaled).reshape(-1, *self.facts.shape)

@@ -148,15 +148,16 @@ class _Encoding:
         rows = self._dataset.in_upload_order(start, stop)
         if self._order is not None:
             rows = rows[:, self._order]
-        found = [array for output in self._outputs for array in self._output(output, rows)]
+        codes = self._model.encode(rows)
+        found = [array for output in self._outputs for array in self._output(output, rows, codes)]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
-    def _output(self, output: str, rows: Array) -> list[Float32]:
+    def _output(self, output: str, rows: Array, codes: Float32) -> list[Float32]:
         if output == "code":
-            return [self._model.encode(rows)]
+            return [codes]
         if output == "reconstruction":
-            return [self._model.reconstruct(rows).reshape(len(rows), -1)]
-        scores = self._model.score(rows)
+            return [self._model.decode(codes).reshape(len(rows), -1)]
+        scores = self._model.score(rows, codes=codes)
         return [scores.error[:, None], scores.percentile[:, None]]
 
 

@@ -72,6 +72,18 @@ def test_a_score_is_the_squared_error_in_scaled_units(model: TrainedModel, image
     assert found.share_per_feature is None
 
 
+def test_known_codes_are_not_encoded_again_for_a_score(model: TrainedModel, images: Dataset) -> None:
+    rows, encoded = images.held_out, list[int]()
+    codes, expected = model.encode(rows), model.score(rows)
+    with model.model.encoder.register_forward_hook(lambda *_: encoded.append(1)):
+        found = model.score(rows, codes=codes)
+        assert not encoded
+        model.score(rows)
+        assert encoded
+    np.testing.assert_array_equal(found.error, expected.error)
+    np.testing.assert_array_equal(found.percentile, expected.percentile)
+
+
 def test_percentiles_are_ranks_among_the_held_out_rows(model: TrainedModel, images: Dataset) -> None:
     found = model.score(images.held_out)
     ranks = np.argsort(np.argsort(found.error, kind="stable")) + 1
