@@ -117,6 +117,7 @@ class Attempt:
             threads=threads,
             earlier=self._record.bundle,
             checkpoint_seconds=self._settings.checkpoint_seconds,
+            rehearse=self._row.study_id is None,  # what becomes of a study's jobs will be seen
             budget_seconds=self._seconds_left(),
         )
         self._wishes.told = lambda: self._pass_on(experiment)
