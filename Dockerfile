@@ -35,7 +35,8 @@ RUN pip install --no-deps . \
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/hourglass hourglass \
- && mkdir /var/lib/hourglass/artifacts && chown hourglass: /var/lib/hourglass/artifacts
+ && mkdir /var/lib/hourglass/artifacts /var/cache/hourglass \
+ && chown hourglass: /var/lib/hourglass/artifacts /var/cache/hourglass
 # torch in a layer of its own, so that a new version of the application moves only the small one after it.
 COPY --from=torch /opt/hourglass /opt/hourglass
 COPY --from=application /layer /
@@ -57,7 +58,10 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
 CMD ["work"]
 
 FROM runtime AS service
-ENV HOURGLASS_HOST=0.0.0.0
+ENV HOURGLASS_HOST=0.0.0.0 \
+    NUMBA_CACHE_DIR=/var/cache/hourglass
+# Compiled here, for this processor; on another kind a gateway does it again when it starts.
+RUN python -c "import service.serving.codecs.json_kernel"
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=120s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SHUTDOWN_SECONDS = 5
+# A process that is starting on a busy machine has other things to do than to say so.
+SILENCE_SECONDS = 30
 SWITCH_SECONDS = 0.0005
 YOUNG_OBJECTS = 20_000
 # Longer than a proxy keeps an idle connection: one that closes here first may swallow its next request.
@@ -35,8 +37,6 @@ def serve(*, fd: int | None = None) -> None:
     keep_threads_quiet()
     import uvicorn
 
-    from service.sending import Protocol
-
     settings = read_settings().service
     workers = settings.processes
     if fd is not None:
@@ -48,7 +48,10 @@ def serve(*, fd: int | None = None) -> None:
         application() if workers == 1 else "cli.serve:application",
         factory=workers > 1,
         loop="uvloop",
-        http=Protocol,
+        # By its name: a process of several imports it, and all that comes with it, once it can say that it is
+        # there; those who are silent for too long are replaced.
+        http="service.sending:Protocol",
+        timeout_worker_healthcheck=SILENCE_SECONDS,
         workers=workers,
         log_config=None,
         access_log=False,

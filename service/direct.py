@@ -21,13 +21,16 @@ from service.routes import inference
 from service.routes.answered import Sent
 from service.routes.inference import Plan
 from service.serving import engine
+from service.serving.arriving import Body
 from service.serving.engine import Action, Engine
 from service.serving.errors import BadTensor, ClientGone, NotAcceptable, Overloaded, UnknownFormat
 from service.serving.forward import LoadedModel
 from service.serving.lane import Arrays, Asked
 
 _GONE, _UNEXPECTED = 499, 500
-_UNUSUAL = (b"content-encoding", b"x-shape", b"expect", b"upgrade", b"transfer-encoding")
+_UNUSUAL = frozenset((b"content-encoding", b"x-shape", b"expect", b"upgrade", b"transfer-encoding"))
+# What is smaller comes as a whole.
+_LARGE_BYTES = 64 * 1024
 _REMEMBERED_TARGETS = 1024
 _NOT_PLAIN = (BadTensor, UnknownFormat, NotAcceptable)
 log = structlog.get_logger("service")
@@ -47,6 +50,7 @@ class Plain(NamedTuple):
 
     target: Target
     sent: Sent
+    size: int
 
 
 class Read(NamedTuple):
@@ -212,13 +216,22 @@ class Direct:
         size, key = sent.get(b"content-length", b""), sent.get(b"authorization")
         if key is None or not size.isdigit() or int(size) > self._limit:
             return None
-        for name in _UNUSUAL:
-            if name in sent:
-                return None
+        if not _UNUSUAL.isdisjoint(sent):
+            return None
         caller = self._gatekeeper.known(key)
-        return None if caller is None or not caller.may("infer") else Plain(target, sent)
+        return None if caller is None or not caller.may("infer") else Plain(target, sent, int(size))
 
-    def serve(self, plain: Plain, body: bytes, connection: Connection) -> bool:
+    def body(self, plain: Plain) -> Body:
+        """What takes a plain request's body as it comes."""
+        model = self.engine.held(plain.target.name) if plain.size > _LARGE_BYTES else None
+        if model is None:
+            return Body(None)
+        try:
+            return Body(inference.reader(model, plain.target.action, plain.sent, plain.size))
+        except _NOT_PLAIN:
+            return Body(None)
+
+    def serve(self, plain: Plain, body: Body, connection: Connection) -> bool:
         """Take a request, to be answered now or soon; False leaves it to the application.
 
         Nothing is raised: in a callback of its parser the server would call the request malformed.
@@ -229,8 +242,8 @@ class Direct:
             log.warning("a plain request is left to the application", path=plain.target.path, exc_info=True)
             return False
 
-    def _serve(self, plain: Plain, body: bytes, connection: Connection) -> bool:
-        began = time.perf_counter()
+    def _serve(self, plain: Plain, body: Body, connection: Connection) -> bool:
+        began = time.perf_counter() - body.parse_seconds
         action = plain.target.action
         meant = self.engine.names.now(plain.target.name)
         model = None if meant is None else self.engine.cache.held(meant.key)

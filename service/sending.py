@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.direct import Direct, Pending, Plain
+from service.serving.arriving import Body
 
 ANSWERING = "answering"
 """Where a request's `state` has the tasks that are answering requests now, its own among them."""
@@ -117,7 +118,7 @@ class Protocol(HttpToolsProtocol):
         bare = not (watched or config.root_path or config.limit_concurrency)
         self._direct: Direct | None = getattr(shortcut, "direct", None) if bare else None
         self._plain: Plain | None = None
-        self._parts: list[bytes] = []
+        self._body: Body | None = None
         self._before: Any = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
@@ -129,35 +130,34 @@ class Protocol(HttpToolsProtocol):
         if self._direct is not None and self._is_free():
             self._plain = self._direct.known(self.url, self.headers)
             if self._plain is not None:
+                self._body = self._direct.body(self._plain)
                 return
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of its body is here."""
-        if self._plain is None:
+        if self._body is None:
             super().on_body(body)
         else:
-            self._parts.append(body)
+            self._body.add(body)
 
     def on_message_complete(self) -> None:
         """All of it is here."""
-        plain, self._plain = self._plain, None
-        if plain is None or self._direct is None:
+        plain, body, self._plain, self._body = self._plain, self._body, None, None
+        if plain is None or body is None or self._direct is None:
             super().on_message_complete()
             return
-        parts, self._parts = self._parts, []
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
         if not self._direct.serve(plain, body, self):
             super().on_headers_complete()
-            super().on_body(body)
+            super().on_body(body.whole())
             super().on_message_complete()
 
     def shutdown(self) -> None:
         """The server ends: what has begun to come is answered first."""
-        if self._plain is not None:
-            self._plain, parts, self._parts = None, self._parts, []
+        if self._body is not None:
+            body, self._plain, self._body = self._body, None, None
             super().on_headers_complete()
-            super().on_body(b"".join(parts))
+            super().on_body(body.whole())
         super().shutdown()
 
     def begin(self, pending: Pending) -> None:

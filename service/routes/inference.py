@@ -37,8 +37,9 @@ from service.routes.inference_wire import (
 )
 from service.routes.models import Reference
 from service.serving import codecs
-from service.serving.arriving import Arriving
+from service.serving.arriving import Arriving, Body
 from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
+from service.serving.codecs.json_rows import RowsReader
 from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor
 from service.serving.forward import LoadedModel
@@ -129,7 +130,8 @@ async def infer(
     media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
     model = engine.held(name) or await engine.model(name)
     parse = partial(_parse, engine.limit_bytes, sent, media, model.expected[action])
-    with Arriving(engine, action, model) if _may_arrive(sent, media, action) else nullcontext() as arriving:
+    size = _arriving_size(sent, media, action)
+    with nullcontext() if size is None else Arriving(engine, action, model, size) as arriving:
         if arriving is None:
             question, parsed = await read(parse)
         else:
@@ -168,8 +170,19 @@ class Plan(NamedTuple):
     threshold: Mapping[str, Any] | None
 
 
+def reader(model: LoadedModel, action: Action, sent: Sent, size: int) -> RowsReader | None:
+    """What reads a plain request's body of so many bytes while it comes; None where only the whole can be.
+
+    Raises:
+        UnknownFormat: nothing reads the body's type.
+        NotAcceptable: nothing writes the types that are accepted.
+    """
+    media, _ = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
+    return RowsReader(model.expected[action], size) if media == JSON else None
+
+
 def plan(
-    model: LoadedModel, action: Action, sent: Sent, body: bytes, threshold: Mapping[str, Any] | None
+    model: LoadedModel, action: Action, sent: Sent, body: Body, threshold: Mapping[str, Any] | None
 ) -> Plan | None:
     """Read a plain request at once; None where question or answer are not small.
 
@@ -179,9 +192,10 @@ def plan(
         BadTensor: the rows are not what the model takes.
     """
     media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
-    if not _is_small(media, len(body)):
+    if not _is_small(media, body.size):
         return None
-    question = codecs.decode(body, media, model.expected[action])
+    expected = model.expected[action]
+    question = body.question(expected) or codecs.decode(body.whole(), media, expected)
     widest = model.code_size if action == "encode" else model.facts.features
     # Eight bytes a number: what JSON takes for it at most weighs less than what is sent packed.
     if question.per_feature or 8 * len(question.rows) * widest > _SMALL_BYTES:
@@ -218,12 +232,12 @@ async def _respond(
     return await respond(request, way)
 
 
-def _may_arrive(sent: Sent, media: str, action: Action) -> bool:
-    """Whether a body may be read while it comes: large, JSON, and with nothing behind its rows."""
+def _arriving_size(sent: Sent, media: str, action: Action) -> int | None:
+    """The bytes of a body that may be read while it comes: large, JSON, and with nothing behind its rows."""
     size = sent.get(b"content-length", b"")
     # Behind the rows of `score` may stand what else is wanted of each.
     plain = media == JSON and action != "score" and b"content-encoding" not in sent and b"x-shape" not in sent
-    return plain and size.isdigit() and int(size) > _INLINE_BYTES[JSON]
+    return int(size) if plain and size.isdigit() and int(size) > _INLINE_BYTES[JSON] else None
 
 
 async def _end(arriving: Arriving, parse: Parse, parts: Parts) -> tuple[Question, float]:

@@ -1,18 +1,55 @@
-"""Rows of a large body, on their way to the engine while the rest of it is still coming."""
+"""Bodies that are read while the rest of them is still coming, and rows that are computed meanwhile."""
 
 from __future__ import annotations
 
 import time
 from typing import Self
 
-import numpy as np
 from starlette.types import Receive
 
-from service.serving.codecs import Question, Rows
-from service.serving.codecs.json_pieces import Pieces
+from service.serving.codecs import Expected, Question, Rows
+from service.serving.codecs.json_rows import RowsReader
 from service.serving.engine import Action, Answer, Engine
 from service.serving.forward import LoadedModel
 from service.serving.lane import Awaited
+
+
+class Body:
+    """A request's body in its parts, read as they come where there is a reader for it.
+
+    Args:
+        reader: of its rows.
+
+    Attributes:
+        size: how many bytes came so far.
+        parse_seconds: how long their reading took.
+    """
+
+    __slots__ = ("_parts", "_reader", "parse_seconds", "size")
+
+    def __init__(self, reader: RowsReader | None) -> None:
+        self._parts: list[bytes] = []
+        self._reader = reader
+        self.size = 0
+        self.parse_seconds = 0.0
+
+    def add(self, part: bytes) -> None:
+        """Another part came."""
+        self._parts.append(part)
+        self.size += len(part)
+        if self._reader is not None:
+            began = time.perf_counter()
+            self._reader.feed(part)
+            self.parse_seconds += time.perf_counter() - began
+
+    def question(self, expected: Expected) -> Question | None:
+        """What was asked, once all parts came; None where they were not read, or for another model."""
+        reader, self._reader = self._reader, None
+        return reader.end() if reader is not None and reader.expected is expected else None
+
+    def whole(self) -> bytes:
+        """All of it, as it came."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
 
 class Arriving:
@@ -22,17 +59,16 @@ class Arriving:
         engine: what computes.
         action: what to do.
         model: one that is in memory.
+        size: of the body, in bytes.
 
     Attributes:
         is_whole: whether all of it came and was read here.
         parse_seconds: how long its reading took so far, the waiting for more of it left out.
     """
 
-    def __init__(self, engine: Engine, action: Action, model: LoadedModel) -> None:
+    def __init__(self, engine: Engine, action: Action, model: LoadedModel, size: int) -> None:
         self._engine, self._action, self._model = engine, action, model
-        self._expected = model.expected[action]
-        self._pieces = Pieces(self._expected)
-        self._rows: list[Rows] = []
+        self._reader = RowsReader(model.expected[action], size)
         self._asked: list[Awaited] = []
         self.is_whole = False
         self.parse_seconds = 0.0
@@ -51,29 +87,28 @@ class Arriving:
             Overloaded: too many rows are waiting already.
         """
         began = time.perf_counter()
-        rows = self._pieces.feed(part)
+        self._reader.feed(part)
         self.parse_seconds += time.perf_counter() - began
-        if rows is not None:
-            self._rows.append(rows)
-            if self._engine.is_enough(self._action, self._model, sum(map(len, self._rows))):
-                self._send()
+        count = self._reader.count
+        if count and self._reader.fits and self._engine.is_enough(self._action, self._model, count):
+            self._send(self._reader.take())
 
     def end(self) -> Question | None:
-        """The question, without the rows, where the whole body was as plain as it seemed; else None.
+        """What was asked, where the whole body was as plain as it seemed; else None.
 
         Raises:
             Overloaded: too many rows are waiting already.
         """
         began = time.perf_counter()
-        rows = self._pieces.end()
+        question = self._reader.end()
         self.parse_seconds += time.perf_counter() - began
-        if rows is None:
+        if question is None:
             self._leave()
             return None
-        self._rows.append(rows)
-        self._send()
+        if len(question.rows):
+            self._send(question.rows)
         self.is_whole = True
-        return Question(np.empty((0, self._expected.width), np.float32))
+        return question
 
     async def answer(self, receive: Receive | None) -> Answer:
         """What the model made of all rows, in their order.
@@ -88,7 +123,5 @@ class Arriving:
             if not asked.future.cancel() and not asked.future.cancelled():
                 asked.future.exception()  # looked at, or the event loop would complain of it
 
-    def _send(self) -> None:
-        rows = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
-        self._rows = []
+    def _send(self, rows: Rows) -> None:
         self._asked.append(self._engine.submit(self._action, self._model, rows, first=not self._asked))

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from store import NotFound
@@ -27,7 +28,7 @@ class Resolved:
     artifact: str
     threshold: Mapping[str, Any] | None = field(default=None, compare=False)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for every name of this version."""
         return f"{self.name}@{self.version}"

@@ -1,24 +1,21 @@
 """The Open Inference Protocol's infer requests and answers: JSON, and behind it binary tensors.
 
-What is small is read with care, key by key. The numbers of a large JSON tensor are not: simdjson's buffer
-goes straight to an array, wherever the brackets show that nothing else is nested in the request; in every
-other case a slower reader looks again, which also finds the words for what is wrong.
+The numbers of a plain JSON tensor go straight to an array (`dense.py`). In every other case a slower reader
+looks again, key by key and number by number, which also finds the words for what is wrong.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
-import simdjson
 
-from service.serving import tensors
-from service.serving.codecs import Expected, Rows, json_careful, json_numbers
-from service.serving.codecs.rows import Array
+from service.serving import dense, tensors
+from service.serving.codecs import Expected, Rows, json_careful
 from service.serving.engine import Action, Answer
 from service.serving.errors import BadTensor
 from service.serving.forward import LoadedModel
@@ -27,7 +24,6 @@ OUTPUTS: dict[str, Action] = {"code": "encode", "reconstruction": "reconstruct",
 """The outputs of every model and what computes them."""
 _ONE_INPUT = f"a model has one input, {tensors.INPUT!r}"
 _MICROSECONDS = 1_000_000
-_BRACKET = "["
 _LOOKED_AT = (tensors.BYTES, tensors.BF16, "FP16", "BOOL")
 
 
@@ -136,52 +132,16 @@ def _raw(body: bytes, expected: Expected) -> InferRequest:
 
 def _fast(body: bytes, expected: Expected) -> InferRequest | None:
     """A JSON request with a dense tensor of plain numbers; None for a closer look."""
-    try:
-        with json_numbers.borrowed_parser(body) as parser:
-            found = _dense(parser.parse(body), body)
-    except (ValueError, TypeError, RuntimeError):
-        return None
+    found = dense.read(body, expected)
     if found is None:
         return None
-    document, numbers = found
-    tensor = document["inputs"][0]
+    tensor = found.document["inputs"][0]
     shape, datatype = _described(tensor, expected)
-    if datatype in _LOOKED_AT or _binary_size({**tensor, "data": numbers}) is not None:
+    if datatype in _LOOKED_AT or _binary_size(tensor) is not None or not found.fill(shape):
         return None
-    return _asked(document, tensors.from_numbers(numbers, datatype, expected), shape)
-
-
-def _dense(document: object, body: bytes) -> tuple[dict[str, Any], Array] | None:
-    """The request without its tensor's data, and these; no part of the document outlives the call."""
-    if not isinstance(document, simdjson.Object):
+    if not (found.whole or datatype in ("FP32", "FP64")):
         return None
-    inputs = document.get("inputs")
-    if not isinstance(inputs, simdjson.Array) or len(inputs) != 1:
-        return None
-    tensor: object = inputs[0]
-    if not isinstance(tensor, simdjson.Object):
-        return None
-    data = tensor.get("data")
-    about = {key: _plain(tensor[key]) for key in tensor if key != "data"}
-    rest = {key: _plain(document[key]) for key in document if key != "inputs"}
-    shape = about.get("shape")
-    if not isinstance(data, simdjson.Array) or not isinstance(shape, list) or not shape:
-        return None
-    numbers = np.frombuffer(data.as_buffer(of_type="d"), np.float64)
-    around = 1 + _brackets(about) + _brackets(rest)
-    if not _fills(data, numbers.size, shape, json_numbers.opening_brackets(body) - around):
-        return None
-    return {**rest, "inputs": [about]}, numbers
-
-
-def _fills(data: simdjson.Array, count: int, shape: Sequence[Any], brackets: int) -> bool:
-    """Whether the data are numbers one after another, or nested as the shape says."""
-    if not all(isinstance(extent, int) and extent > 0 for extent in shape) or count != math.prod(shape):
-        return False
-    if brackets == 1:
-        return len(data) == count
-    extents = tuple(shape)
-    return brackets == json_numbers.brackets_of(extents) and json_numbers.is_shaped(data, extents)
+    return _asked(found.document, tensors.from_numbers(found.numbers, datatype, expected), shape)
 
 
 def _careful(head: bytes, tail: memoryview | bytes, expected: Expected) -> InferRequest:
@@ -326,18 +286,3 @@ def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     if not isinstance(value, bool):
         raise BadTensor(f"{name} must be true or false, not {value!r}")
     return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, simdjson.Array):
-        return value.as_list()
-    return value.as_dict() if isinstance(value, simdjson.Object) else value
-
-
-def _brackets(value: Any) -> int:
-    """The opening brackets that a part of a request was written with."""
-    if isinstance(value, str):
-        return value.count(_BRACKET)
-    if isinstance(value, list):
-        return 1 + sum(map(_brackets, value))
-    return sum(map(_brackets, [*value, *value.values()])) if isinstance(value, dict) else 0

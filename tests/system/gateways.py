@@ -14,7 +14,7 @@ from tests.system.house import clean_environment, free_port
 
 
 @contextmanager
-def gateway(home: Path, number: int = 0, *arguments: str) -> Iterator[httpx.Client]:
+def gateway(home: Path, number: int = 0, *arguments: str, **given: str) -> Iterator[httpx.Client]:
     """A gateway; the second has no room for more than one model, so that it loads all the time."""
     port = free_port()
     environment = {
@@ -24,6 +24,7 @@ def gateway(home: Path, number: int = 0, *arguments: str) -> Iterator[httpx.Clie
         "HOURGLASS_FREE_DISK_FLOOR_BYTES": "0",
         "HOURGLASS_CARETAKER_SECONDS": "0.1",
         **({"HOURGLASS_MODEL_CACHE_BYTES": "1"} if number else {}),
+        **given,
     }
     with (home.parent / f"gateway{number}.log").open("wb") as log:
         process = subprocess.Popen(

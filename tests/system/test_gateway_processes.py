@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 from collections import Counter
@@ -16,11 +17,19 @@ import pytest
 from store import migrate
 from tests.service.conftest import settings_for
 from tests.system.gateways import gateway, is_open
-from tests.system.house import eventually, hourglass
+from tests.system.house import ROOT, eventually, hourglass
 
 pytestmark = pytest.mark.system
 
 ASKED = 60
+# Longer than uvicorn waits for a word of a process by itself.
+SLOW_START = """
+import os, sys, time
+if any("spawn_main" in part for part in sys.orig_argv):
+    with open(os.environ["STARTED"], "a") as started:
+        print(os.getpid(), file=started)
+    time.sleep(7)
+"""
 SERIES = re.compile(r'hourglass_requests_total\{method="GET",route="/v1/models",status="200"\} (\S+)')
 
 
@@ -92,6 +101,18 @@ def test_connections_that_come_at_once_are_dealt_out_also_after_a_process_was_ki
     psutil.Process(first[0]).kill()
     second = listening(client, besides=first[0])
     assert sorted(dealt(client)) == second
+
+
+def test_a_process_that_starts_slowly_is_waited_for(tmp_path: Path) -> None:
+    home, slow = tmp_path / "home", tmp_path / "slow"
+    home.mkdir()
+    slow.mkdir()
+    migrate(settings_for(home))
+    (slow / "sitecustomize.py").write_text(SLOW_START)
+    path, started = os.pathsep.join((str(slow), str(ROOT))), tmp_path / "started"
+    with gateway(home, 0, "--workers", "2", PYTHONPATH=path, STARTED=str(started)) as client:
+        found = listening(client)
+    assert sorted(map(int, started.read_text().split())) == found
 
 
 def test_a_second_gateway_on_the_port_is_refused(client: httpx.Client, tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from service.serving.codecs import (
     images,
     json_answers,
     json_careful,
-    json_numbers,
-    json_pieces,
+    json_rows,
     npy,
     raw,
 )
@@ -65,11 +64,7 @@ def decode(body: bytes, media: str, expected: Expected, shape: str | None = None
         BadTensor: not the rows that the model takes; names row and column.
     """
     if media == JSON:
-        return (
-            json_pieces.read(body, expected)
-            or json_numbers.read(body, expected)
-            or json_careful.read(body, expected)
-        )
+        return json_rows.read(body, expected) or json_careful.read(body, expected)
     array = _array(body, media, expected, shape)
     return Question(finite(fit(array, expected), expected), array.ndim == 2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from service.serving.codecs import json_numbers
+from service.serving.codecs import json_rows
 from service.serving.codecs.rows import Array, Expected, Reply, Rows, column_of, refuse_other_columns
 from service.serving.errors import BadTensor
 
@@ -58,7 +58,7 @@ def _plain(body: bytes, skipped: int, expected: Expected) -> Rows | None:
     if any(mark in lines for mark in (b"[", b"]", b"{", b'"')):
         return None
     lists = b"[[" + lines.replace(b"\r\n", b"\n").replace(b"\n", b"],[") + b"]]"
-    return json_numbers.read_lists(lists, expected)
+    return json_rows.read_lists(lists, expected)
 
 
 def _careful(body: bytes, skipped: int, order: list[int], expected: Expected) -> Array:

@@ -1,159 +1,134 @@
-"""The plain case of a JSON body, parsed straight to an array: no Python object is made for a number.
-
-simdjson flattens what it is given, so the shape is checked apart: each row's length, and by the number of
-opening brackets in the body that nothing is nested but the rows themselves. Whatever is unusual is left to
-the careful reader, which also finds the words for what is wrong.
-"""
+"""A JSON array of numbers, nested in an expected way, from parts of its text to float32."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from functools import cache
 
 import numpy as np
-import simdjson
 
-from service.serving.codecs.rows import Expected, Question, Rows, finite
+from service.serving.codecs.json_kernel import COUNTS, DONE, FILLED, LOOKAHEAD, STAGE, scan
 
-# A parser keeps memory of about three times its largest document. It holds the interpreter's lock while it
-# parses, so that more than two are hardly ever in use at once.
-_KEPT_PARSERS = 2
-_KEPT_BYTES = 16 * 1024 * 1024
-# Looking for the next bracket costs as much as counting through so many bytes.
-_BYTES_A_LOOK = 2048
-_FEW = 8
-_PIECE_BYTES = 256 * 1024
-# simdjson counts an array's items in 24 bits.
-_COUNTABLE = 0xFFFFFF
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_OPENING = ord("[")
-_SURELY_FLOAT32 = 1e76
-
-_Found = tuple[np.ndarray[Any, np.dtype[np.float64]], bool]
-_parsers: list[simdjson.Parser] = []
+Float32 = np.ndarray[tuple[int], np.dtype[np.float32]]
+ANY = -1
+"""The extent of an array that may have any number of items, one at least: the outermost alone."""
+_BRACKETS = re.compile(rb"(?:\[[ \t\r\n]*)+(?=[^\[ \t\r\n])")
+_MOST_BRACKETS_BYTES = 1024
+_PADDING = bytes(LOOKAHEAD)
 
 
-def read(body: bytes, expected: Expected) -> Question | None:
-    """The rows of `{"inputs": [[…], …]}`, with `per_feature` or without; None for a closer look.
+class Numbers:
+    """Reads one array as its text comes; it keeps no text but the few bytes of a number that is cut.
 
-    Raises:
-        BadTensor: a number is too large for float32; names row and column.
+    Args:
+        extents: items of an array at each depth, the outermost first, which is `ANY` or as many as it must
+            have.
+        room: how many numbers may be expected; more make it grow.
+
+    Attributes:
+        depth: how deep it is nested.
+        fits: whether all that came is such an array as far as it goes, of numbers that are float32's. If
+            not, the text is for a careful reader, which may well accept it.
+        rest: what came behind the array; None where its end has not come.
     """
-    if body.startswith(_BYTE_ORDER_MARK):
+
+    def __init__(self, extents: tuple[int, ...], room: int) -> None:
+        self._extents = _array(extents)
+        self._outermost, self.depth = extents[0], len(extents)
+        self._state = np.zeros(COUNTS + len(extents), np.int64)
+        self._room = max(room, LOOKAHEAD)
+        self._numbers: Float32 = np.empty(self._room, np.float32)
+        self._carried = b""
+        self.fits = True
+        self.rest: bytes | None = None
+
+    def feed(self, part: bytes, at: int = 0) -> None:
+        """Read on, in the first part from where the array begins."""
+        if self.rest is not None:
+            self.rest += part
+        elif self.fits:
+            begin = self._bridge(part) if self._carried else at
+            if begin is not None:
+                self._keep(part, self._scan(part, begin))
+
+    def end(self, part: bytes = b"", at: int = 0) -> bool:
+        """Read the last part; whether all that came was one array and something behind it."""
+        if self.rest is not None:
+            self.rest += part
+        elif self.fits:
+            text = b"".join((self._carried, part, _PADDING))
+            at = self._scan(text, at)
+            # In what was put behind the last part no array ends.
+            self.fits = self._is_done() and at <= len(text) - LOOKAHEAD
+            self.rest = text[at:-LOOKAHEAD]
+        return self.fits
+
+    def take(self, multiple: int = 1) -> Float32:
+        """What was read since the last time: as many times `multiple` as there are, at the end all."""
+        numbers, filled = self._numbers, self.count
+        if self.rest is not None:
+            self._state[FILLED] = 0
+            return numbers[:filled]
+        left = filled % multiple
+        self._numbers = np.empty(max(self._room, left + LOOKAHEAD), np.float32)
+        self._numbers[:left] = numbers[filled - left : filled]
+        self._state[FILLED] = left
+        return numbers[: filled - left]
+
+    @property
+    def count(self) -> int:
+        """How many numbers were read and not taken."""
+        return int(self._state[FILLED])
+
+    def _bridge(self, part: bytes) -> int | None:
+        """Read a number that was cut: where to go on in the part that has its end.
+
+        None where there is no going on: behind the array, or in a part so short that all of it is carried.
+        """
+        cut, text = len(self._carried), self._carried + part[:LOOKAHEAD]
+        at = self._scan(text, 0)
+        if at < cut or self._is_done():
+            self._keep(text + part[LOOKAHEAD:], at)
+            return None
+        self._carried = b""
+        return at - cut
+
+    def _keep(self, text: bytes, at: int) -> None:
+        """Keep what was not read: it is carried, or stands behind the array."""
+        if self._is_done():
+            self._carried, self.rest = b"", text[at:]
+        else:
+            self._carried = text[at:]
+
+    def _is_done(self) -> bool:
+        """Whether the array ended, with as many items as it must have."""
+        state = self._state
+        return bool(state[STAGE] == DONE) and self._outermost in (ANY, state[COUNTS])
+
+    def _scan(self, text: bytes, at: int) -> int:
+        """Where it stopped: where a number might be cut, behind the array, or behind all if it is none."""
+        limit, view = len(text) - LOOKAHEAD, np.frombuffer(text, np.uint8)
+        while at < limit:
+            at = scan(view, at, self._numbers, self._extents, self._state)
+            if at < 0 or (self._state[STAGE] == DONE and not self._is_done()):
+                self.fits = False
+                return len(text)
+            if at >= limit or self._state[STAGE] == DONE:
+                break
+            self._numbers = np.concatenate([self._numbers, np.empty_like(self._numbers)])
+        return at
+
+
+@cache
+def _array(extents: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array(extents, np.int64)
+
+
+def nesting(text: bytes, at: int = 0) -> int | None:
+    """How many brackets open where an array begins; None where that cannot be seen (yet), or at no place."""
+    if at < 0:
         return None
-    try:
-        with borrowed_parser(body) as parser:
-            found = _question(parser.parse(body), body, expected)
-    except (ValueError, TypeError, RuntimeError):
-        return None
-    if found is None:
-        return None
-    (numbers, flat), per_feature = found
-    # Numbers whose squares add up to so little are float32's, each of them: the usual case, in one pass.
-    # (Unlike `dot`, `vdot` does not warn of what overflows.)
-    if np.vdot(numbers, numbers) < _SURELY_FLOAT32:
-        rows = numbers.astype(np.float32).reshape(-1, expected.width)
-    else:
-        rows = finite(_rows(numbers, expected), expected)
-    return Question(rows, flat, None, per_feature)
-
-
-def read_lists(text: bytes, expected: Expected) -> Rows | None:
-    """The flat rows of a bare `[[…], …]`, not yet looked through for infinities; None for a closer look."""
-    try:
-        with borrowed_parser(text) as parser:
-            found = _dense(parser.parse(text), text, expected)
-    except (ValueError, TypeError, RuntimeError):
-        return None
-    return _rows(found[0], expected) if found is not None and found[1] else None
-
-
-class borrowed_parser:  # noqa: N801  # called like a function; a generator would take five times as long
-    """A parser that nobody else uses meanwhile; kept afterwards, unless something went wrong with it."""
-
-    __slots__ = ("_kept", "_parser")
-
-    def __init__(self, body: bytes) -> None:
-        self._kept = len(body) <= _KEPT_BYTES
-
-    def __enter__(self) -> simdjson.Parser:
-        try:
-            self._parser = _parsers.pop()
-        except IndexError:
-            self._parser = simdjson.Parser()
-        return self._parser
-
-    def __exit__(self, problem: type[BaseException] | None, *_: object) -> None:
-        if problem is None and self._kept and len(_parsers) < _KEPT_PARSERS:
-            _parsers.append(self._parser)
-
-
-def _rows(numbers: np.ndarray[Any, np.dtype[np.float64]], expected: Expected) -> Rows:
-    with np.errstate(over="ignore"):
-        return numbers.astype(np.float32).reshape(-1, expected.width)
-
-
-def _question(document: object, body: bytes, expected: Expected) -> tuple[_Found, bool] | None:
-    """What `inputs` holds, and `per_feature`; no part of the document outlives the call."""
-    if not isinstance(document, simdjson.Object):
-        return None
-    keys = list(document)
-    if keys != ["inputs"] and sorted(keys) != ["inputs", "per_feature"]:
-        return None
-    per_feature = document["per_feature"] if len(keys) > 1 else False
-    found = _dense(document["inputs"], body, expected)
-    return None if found is None or not isinstance(per_feature, bool) else (found, per_feature)
-
-
-def _dense(inputs: object, body: bytes, expected: Expected) -> _Found | None:
-    """The numbers in order, and whether their rows are flat (else they have the model's shape)."""
-    if not isinstance(inputs, simdjson.Array):
-        return None
-    count = len(inputs)
-    if not 0 < count < _COUNTABLE or expected.width >= _COUNTABLE:
-        return None
-    flat = _shape(inputs, count, opening_brackets(body), expected)
-    if flat is None:
-        return None
-    numbers = np.frombuffer(inputs.as_buffer(of_type="d"), np.float64)
-    return (numbers, flat) if numbers.size == count * expected.width else None
-
-
-def _shape(inputs: simdjson.Array, count: int, brackets: int, expected: Expected) -> bool | None:
-    """Whether the rows are flat (else they have the model's shape); None if they are neither."""
-    width, shape = expected.width, expected.shape
-    if brackets == 1 + count:
-        for row in inputs:
-            if not isinstance(row, simdjson.Array) or len(row) != width:
-                return None
-        return True
-    if len(shape) > 1 and brackets == 1 + count * brackets_of(shape):
-        return False if all(is_shaped(row, shape) for row in inputs) else None
-    return None
-
-
-def opening_brackets(body: bytes) -> int:
-    """How many there are: looked for one by one where they are few, else counted in one pass."""
-    found, place = 0, body.find(b"[")
-    few = max(_FEW, len(body) // _BYTES_A_LOOK)
-    while place >= 0 and found < few:
-        found += 1
-        place = body.find(b"[", place + 1)
-    if place < 0:
-        return found
-    view = np.frombuffer(body, np.uint8)
-    if len(view) <= _PIECE_BYTES:
-        return int(np.count_nonzero(view == _OPENING))
-    starts = range(0, len(view), _PIECE_BYTES)
-    return sum(int(np.count_nonzero(view[start : start + _PIECE_BYTES] == _OPENING)) for start in starts)
-
-
-def brackets_of(shape: tuple[int, ...]) -> int:
-    """Opening brackets of one row of this shape."""
-    return 1 if len(shape) == 1 else 1 + shape[0] * brackets_of(shape[1:])
-
-
-def is_shaped(value: object, shape: tuple[int, ...]) -> bool:
-    """Whether a value is nested as the shape says; its innermost items are not looked at."""
-    if not isinstance(value, simdjson.Array) or len(value) != shape[0]:
-        return False
-    return len(shape) == 1 or all(is_shaped(inner, shape[1:]) for inner in value)
+    if text[at : at + 2] == b"[[" and text[at + 2 : at + 3].isdigit():
+        return 2  # what nearly all do, without the pattern
+    found = _BRACKETS.match(text, at, at + _MOST_BRACKETS_BYTES)
+    return None if found is None else found.group().count(b"[")

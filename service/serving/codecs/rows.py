@@ -33,7 +33,7 @@ class Expected:
     white: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Question:
     """A decoded request: its rows, whether they came flat, and what a JSON body said beside them."""
 
@@ -43,7 +43,7 @@ class Question:
     per_feature: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Reply:
     """What an answer is made of.
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.serving import codecs
-from service.serving.codecs import Expected, json_careful, json_numbers
+from service.serving.codecs import Expected, json_careful, json_rows
 from service.serving.errors import BadTensor
 
 SHAPE = (2, 3)
@@ -102,7 +102,7 @@ def test_plain_rows_take_the_fast_way() -> None:
         {"inputs": rows.tolist()},
         {"per_feature": True, "inputs": rows.reshape(3, 2, 3).tolist()},
     ):
-        question = json_numbers.read(orjson.dumps(document), EXPECTED)
+        question = json_rows.read(orjson.dumps(document), EXPECTED)
         assert question is not None
         np.testing.assert_array_equal(question.rows, rows)
 
@@ -123,7 +123,7 @@ def test_plain_rows_take_the_fast_way() -> None:
     ],
 )
 def test_whatever_is_unusual_is_left_to_the_careful_reader(body: bytes) -> None:
-    assert json_numbers.read(body, EXPECTED) is None
+    assert json_rows.read(body, EXPECTED) is None
 
 
 @pytest.mark.parametrize(

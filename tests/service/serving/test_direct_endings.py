@@ -106,7 +106,7 @@ def test_a_full_house_and_a_full_queue_say_when_to_come_back(trained: Path) -> N
 
 
 def _has_read_a_part(gateway: Gateway) -> bool:
-    return any(cast(Protocol, one)._parts for one in list(gateway.server.server_state.connections))
+    return any(cast(Protocol, one)._body for one in list(gateway.server.server_state.connections))
 
 
 def _refuses(gateway: Gateway) -> bool:

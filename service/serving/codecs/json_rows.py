@@ -1,0 +1,137 @@
+"""The plain case of a JSON body, `{"inputs": [[…], …]}`: its rows are read as they come.
+
+Whatever is unusual is left to the careful reader, which also finds the words for what is wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+
+from service.serving.codecs.json_numbers import ANY, Numbers, nesting
+from service.serving.codecs.rows import Expected, Question, Rows
+
+_MOST_HEAD_BYTES = 4096
+# A float32 between 0 and 1 takes ten bytes with its comma, and few numbers take less than four.
+_BYTES_A_NUMBER = 4
+_MOST_ROOM = 128 * 1024
+_FIELDS = frozenset({"inputs", "per_feature"})
+
+
+class RowsReader:
+    """Reads a body from its parts in their order; it keeps none of them.
+
+    Args:
+        expected: what the model takes.
+        size: of the whole body, in bytes.
+
+    Attributes:
+        expected: the same.
+        fits: whether the body is such a one as far as it was fed; if not, it is for the careful reader.
+    """
+
+    def __init__(self, expected: Expected, size: int) -> None:
+        self.expected = expected
+        self._room = min(size // _BYTES_A_NUMBER, _MOST_ROOM)
+        self._head = b""
+        self._numbers: Numbers | None = None
+        self._fits = True
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may be such a body."""
+        return self._fits and (self._numbers is None or self._numbers.fits)
+
+    @property
+    def count(self) -> int:
+        """How many rows were read and not taken."""
+        return 0 if self._numbers is None else self._numbers.count // self.expected.width
+
+    def feed(self, part: bytes) -> None:
+        """Read on."""
+        numbers, at = self._numbers, 0
+        if numbers is None:
+            numbers, part, at = self._begin(part)
+        if numbers is not None:
+            numbers.feed(part, at)
+
+    def take(self) -> Rows:
+        """The rows that were read since the last time."""
+        width = self.expected.width
+        if self._numbers is None:
+            return np.empty((0, width), np.float32)
+        return self._numbers.take(width).reshape(-1, width)
+
+    def end(self, part: bytes = b"") -> Question | None:
+        """Read the last part: what was asked, with the rows not taken yet; None where it does not fit."""
+        numbers, at = self._numbers, 0
+        if numbers is None:
+            numbers, part, at = self._begin(part)
+        if numbers is None or not numbers.end(part, at):
+            self._fits = False
+            return None
+        question = _question(self._head, numbers, self.expected)
+        self._fits = question is not None
+        return question
+
+    def _begin(self, part: bytes) -> tuple[Numbers | None, bytes, int]:
+        """Look whether the array of rows has begun, and how it is nested: all that came, and where."""
+        text = self._head = self._head + part if self._fits else b""
+        opens = text.find(b"[")
+        depth = nesting(text, opens)
+        if depth is None:
+            self._fits = self._fits and len(text) <= _MOST_HEAD_BYTES
+        else:
+            extents = _extents(depth, self.expected)
+            self._fits = extents is not None
+            self._numbers = None if extents is None else Numbers(extents, self._room)
+            self._head = text[:opens]
+        return self._numbers, text, opens
+
+
+def read(body: bytes, expected: Expected) -> Question | None:
+    """The rows of a whole body; None where it does not fit."""
+    opens = body.find(b"[")
+    extents = _extents(nesting(body, opens), expected)
+    if extents is None:
+        return None
+    numbers = Numbers(extents, len(body) // _BYTES_A_NUMBER)
+    return _question(body[:opens], numbers, expected) if numbers.end(body, opens) else None
+
+
+def read_lists(text: bytes, expected: Expected) -> Rows | None:
+    """The flat rows of a bare `[[…], …]`; None where it is anything else."""
+    numbers = Numbers((ANY, expected.width), len(text) // _BYTES_A_NUMBER)
+    if not numbers.end(text) or numbers.rest:
+        return None
+    return numbers.take(expected.width).reshape(-1, expected.width)
+
+
+def _extents(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
+    """Those of rows that are nested so deep; None for no rows of the model."""
+    if depth == 2:
+        return ANY, expected.width
+    return (ANY, *expected.shape) if depth == 1 + len(expected.shape) and depth > 2 else None
+
+
+def _question(head: bytes, numbers: Numbers, expected: Expected) -> Question | None:
+    """What was asked, by all that came; None if it is more than rows and `per_feature`."""
+    per_feature = _said(head, numbers.rest or b"")
+    if per_feature is None:
+        return None
+    rows = numbers.take(expected.width).reshape(-1, expected.width)
+    return Question(rows, numbers.depth == 2, None, per_feature)
+
+
+def _said(head: bytes, rest: bytes) -> bool | None:
+    """What stands around the rows, `per_feature`; None if it is more than that."""
+    if head == b'{"inputs":' and rest == b"}":
+        return False
+    try:
+        document = orjson.loads(head + b"null" + rest)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict) or document.keys() - _FIELDS or document.get("inputs", 0) is not None:
+        return None
+    per_feature = document.get("per_feature", False)
+    return per_feature if isinstance(per_feature, bool) else None

@@ -1,0 +1,73 @@
+"""The plain case of an infer request in JSON: one tensor of numbers, flat or nested."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from service.serving.codecs import Expected
+from service.serving.codecs.json_numbers import ANY, Float32, Numbers, nesting
+
+_DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
+_BYTES_A_NUMBER = 4
+_WHOLE_BELOW = 2**24
+
+
+class Dense(NamedTuple):
+    """A request of which only the numbers were read.
+
+    Attributes:
+        document: the rest of it: its one input has `data` that are null.
+        numbers: in their order.
+        whole: whether they were written as whole numbers, and are exactly those.
+        nested: the extents within the outermost array; none where they came flat.
+    """
+
+    document: dict[str, Any]
+    numbers: Float32
+    whole: bool
+    nested: tuple[int, ...]
+
+    def fill(self, shape: tuple[int, ...]) -> bool:
+        """Whether the numbers are as many as a shape says, and flat or nested in its way."""
+        return self.numbers.size == math.prod(shape) and self.nested in ((), shape[1:])
+
+
+def read(body: bytes, expected: Expected) -> Dense | None:
+    """A request of JSON alone; None for a closer look."""
+    found = _DATA.search(body)
+    at = 0 if found is None else found.end()
+    nested = _nested(nesting(body, at), expected)
+    if found is None or nested is None:
+        return None
+    numbers = Numbers((ANY, *nested), len(body) // _BYTES_A_NUMBER)
+    if not numbers.end(body, at) or numbers.rest is None:
+        return None
+    try:
+        document = orjson.loads(body[:at] + b"null" + numbers.rest)
+    except orjson.JSONDecodeError:
+        return None
+    if not _has_a_gap(document):
+        return None
+    array, end = numbers.take(), len(body) - len(numbers.rest)
+    whole = all(body.find(mark, at, end) < 0 for mark in (b".", b"e", b"E"))
+    return Dense(document, array, whole and bool(np.abs(array).max() < _WHOLE_BELOW), nested)
+
+
+def _nested(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
+    """The extents within the outermost array, by how many brackets open; None where none would do."""
+    if depth is None or depth - 1 not in (0, 1, len(expected.shape)):
+        return None
+    return () if depth == 1 else (expected.width,) if depth == 2 else expected.shape
+
+
+def _has_a_gap(document: object) -> bool:
+    """Whether the data that were left out are those of the one input."""
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        return False
+    return inputs[0].get("data", 0) is None
