@@ -62,7 +62,7 @@ def reader(name: str) -> Callable[[bytes], np.ndarray]:
     if name == "orjson":
         return lambda body: np.array(orjson.loads(body)["inputs"], np.float32)
     sys.path.insert(0, str(HERE / "rivals"))
-    from encoder import parse
+    from simdjson_rows import parse
 
     return parse
 

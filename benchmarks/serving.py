@@ -160,11 +160,9 @@ def against_the_work(
     per_second: float, body: str, rows: str, connections: str, alone: dict[str, Any]
 ) -> dict[str, Any]:
     """The share of what the work alone allows, with the engine threads that can be busy at once."""
-    busy = "together" if int(connections) > 1 else "one"
-    forward = alone[busy][rows]["forward_per_second"]
-    both = alone[busy][rows]["parse_and_forward_per_second"]
-    return {"of_parse_and_forward" if body == "json" else "of_forward":
-            round(per_second / (both if body == "json" else forward), 3)}  # fmt: skip
+    limit = alone["together" if int(connections) > 1 else "one"][rows]
+    names = ("parse_and_forward", "own_parse_and_forward") if body == "json" else ("forward",)
+    return {f"of_{name}": round(per_second / limit[f"{name}_per_second"], 3) for name in names}
 
 
 def main() -> None:
@@ -192,9 +190,9 @@ def main() -> None:
         bundle, home = prepare(scratch)
         known = servers(asked.rivals, home, bundle, asked.workers)
         known = {name: server for name, server in known.items() if not asked.only or name in asked.only}
-        before = limits(bundle / "encoder.onnx", scratch, ROWS, asked.workers)
+        before = limits(asked.rivals, bundle / "encoder.onnx", scratch, ROWS, asked.workers)
         cells = measure(known, asked, scratch)
-        after = limits(bundle / "encoder.onnx", scratch, ROWS, asked.workers)
+        after = limits(asked.rivals, bundle / "encoder.onnx", scratch, ROWS, asked.workers)
         alone = best_of(before, after)
         for log in scratch.glob("*.log"):
             print(f"{log.name}: {log.stat().st_size} bytes", file=sys.stderr)

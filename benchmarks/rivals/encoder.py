@@ -1,7 +1,4 @@
-"""What every rival runs: the bundle's encoder in ONNX Runtime, and one parser for JSON rows.
-
-Each is given the same engine and the fastest parser there is: servers are compared, not these.
-"""
+"""What every rival runs: the bundle's encoder in ONNX Runtime. Servers are compared, not engines."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import os
 
 import numpy as np
 import onnxruntime
-import simdjson
 
 WIDTH = 784
 THREADS = int(os.environ.get("ENGINE_THREADS", "1"))
@@ -31,18 +27,6 @@ class Encoder:
         """Codes [n, 30] of rows [n, 784]."""
         (codes,) = self._session.run(["code"], {"input": rows})
         return np.asarray(codes)
-
-
-_parser = simdjson.Parser()
-
-
-def parse(body: bytes) -> np.ndarray:
-    """The rows of `{"inputs": [[…], …]}` as float32 [n, 784]."""
-    document = _parser.parse(body)
-    flat = np.frombuffer(document["inputs"].as_buffer(of_type="d"), dtype=np.float64)
-    rows = flat.astype(np.float32).reshape(-1, WIDTH)
-    del document
-    return rows
 
 
 def raw(body: bytes) -> np.ndarray:

@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 import orjson
-from encoder import Encoder, dealt, parse, raw
+from encoder import Encoder, dealt, raw
 from mosec import Server, Worker
+from simdjson_rows import parse
 
 RAW = os.environ.get("BODY") == "raw"
 
