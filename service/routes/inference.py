@@ -51,6 +51,9 @@ router = APIRouter(prefix="/v1/models", tags=["inference"])
 # What is smaller is read and written where it is: a hop to a thread costs more than that.
 _INLINE_BYTES = {JSON: 1024 * 1024, CSV: 64 * 1024}
 _SMALL_BYTES = 64 * 1024
+# A double at its longest, with what is between it and the next.
+_MOST_TEXT_BYTES = 32
+_NUMBERS_A_SCORE = 3
 _INLINE_BINARY_BYTES = 4 * 1024 * 1024
 _NAMES: dict[Action, str] = {
     "encode": "codes",
@@ -195,10 +198,12 @@ def plan(
     if not _is_small(media, body.size):
         return None
     expected = model.expected[action]
-    question = body.question(expected) or codecs.decode(body.whole(), media, expected)
-    widest = model.code_size if action == "encode" else model.facts.features
     # Eight bytes a number: what JSON takes for it at most weighs less than what is sent packed.
-    if question.per_feature or 8 * len(question.rows) * widest > _SMALL_BYTES:
+    row_bytes = 8 * {"encode": model.code_size, "score": _NUMBERS_A_SCORE}.get(action, model.facts.features)
+    if body.size * row_bytes > _SMALL_BYTES * _MOST_TEXT_BYTES * expected.width:
+        return None  # whatever it holds, and it would be read twice
+    question = body.question(expected) or codecs.decode(body.whole(), media, expected)
+    if question.per_feature or len(question.rows) * row_bytes > _SMALL_BYTES:
         return None
     return Plan(question, wanted, threshold if action == "score" else None)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from service.serving.codecs import Expected
-from service.serving.codecs.json_numbers import ANY, Float32, Numbers, nesting
+from service.serving.codecs.json_numbers import Float32, Numbers, nesting
 
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
+# Stands where the data were, and nobody can have sent it.
+_GAP = secrets.token_hex(16)
 _BYTES_A_NUMBER = 4
 _WHOLE_BELOW = 2**24
 
@@ -21,7 +24,7 @@ class Dense(NamedTuple):
     """A request of which only the numbers were read.
 
     Attributes:
-        document: the rest of it: its one input has `data` that are null.
+        document: the rest of it: its one input has no numbers for `data`.
         numbers: in their order.
         whole: whether they were written as whole numbers, and are exactly those.
         nested: the extents within the outermost array; none where they came flat.
@@ -44,11 +47,11 @@ def read(body: bytes, expected: Expected) -> Dense | None:
     nested = _nested(nesting(body, at), expected)
     if found is None or nested is None:
         return None
-    numbers = Numbers((ANY, *nested), len(body) // _BYTES_A_NUMBER)
+    numbers = Numbers(nested, len(body) // _BYTES_A_NUMBER)
     if not numbers.end(body, at) or numbers.rest is None:
         return None
     try:
-        document = orjson.loads(body[:at] + b"null" + numbers.rest)
+        document = orjson.loads(b'%b"%b"%b' % (body[:at], _GAP.encode(), numbers.rest))
     except orjson.JSONDecodeError:
         return None
     if not _has_a_gap(document):
@@ -70,4 +73,4 @@ def _has_a_gap(document: object) -> bool:
     inputs = document.get("inputs") if isinstance(document, dict) else None
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         return False
-    return inputs[0].get("data", 0) is None
+    return bool(inputs[0].get("data") == _GAP)

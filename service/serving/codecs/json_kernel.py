@@ -353,7 +353,7 @@ def scan(
         text: read-only bytes. What begins in the last `LOOKAHEAD` of them is not read.
         at: where to go on.
         numbers: where they go; full, it stops.
-        extents: items of an array at each depth, the outermost first; of that one as many as there are.
+        extents: items of an array at each depth, the outermost first, whose own is not looked at.
         state: `COUNTS + len(extents)` zeros at first, then as it was left.
 
     Returns:

@@ -10,10 +10,9 @@ import numpy as np
 from service.serving.codecs.json_kernel import COUNTS, DONE, FILLED, LOOKAHEAD, STAGE, scan
 
 Float32 = np.ndarray[tuple[int], np.dtype[np.float32]]
-ANY = -1
-"""The extent of an array that may have any number of items, one at least: the outermost alone."""
 _BRACKETS = re.compile(rb"(?:\[[ \t\r\n]*)+(?=[^\[ \t\r\n])")
 _MOST_BRACKETS_BYTES = 1024
+_MOST_REST_BYTES = 1024 * 1024
 _PADDING = bytes(LOOKAHEAD)
 
 
@@ -21,8 +20,7 @@ class Numbers:
     """Reads one array as its text comes; it keeps no text but the few bytes of a number that is cut.
 
     Args:
-        extents: items of an array at each depth, the outermost first, which is `ANY` or as many as it must
-            have.
+        inner: items of an array at each depth within the outermost one, which has one at least.
         room: how many numbers may be expected; more make it grow.
 
     Attributes:
@@ -32,10 +30,9 @@ class Numbers:
         rest: what came behind the array; None where its end has not come.
     """
 
-    def __init__(self, extents: tuple[int, ...], room: int) -> None:
-        self._extents = _array(extents)
-        self._outermost, self.depth = extents[0], len(extents)
-        self._state = np.zeros(COUNTS + len(extents), np.int64)
+    def __init__(self, inner: tuple[int, ...], room: int) -> None:
+        self._extents, self.depth = _extents(inner), 1 + len(inner)
+        self._state = np.zeros(COUNTS + self.depth, np.int64)
         self._room = max(room, LOOKAHEAD)
         self._numbers: Float32 = np.empty(self._room, np.float32)
         self._carried = b""
@@ -45,7 +42,7 @@ class Numbers:
     def feed(self, part: bytes, at: int = 0) -> None:
         """Read on, in the first part from where the array begins."""
         if self.rest is not None:
-            self.rest += part
+            self._add(self.rest, part)
         elif self.fits:
             begin = self._bridge(part) if self._carried else at
             if begin is not None:
@@ -54,7 +51,7 @@ class Numbers:
     def end(self, part: bytes = b"", at: int = 0) -> bool:
         """Read the last part; whether all that came was one array and something behind it."""
         if self.rest is not None:
-            self.rest += part
+            self._add(self.rest, part)
         elif self.fits:
             text = b"".join((self._carried, part, _PADDING))
             at = self._scan(text, at)
@@ -80,6 +77,13 @@ class Numbers:
         """How many numbers were read and not taken."""
         return int(self._state[FILLED])
 
+    def _add(self, rest: bytes, part: bytes) -> None:
+        """More came behind the array: a little may."""
+        if len(rest) > _MOST_REST_BYTES:
+            self.fits = False
+        else:
+            self.rest = rest + part
+
     def _bridge(self, part: bytes) -> int | None:
         """Read a number that was cut: where to go on in the part that has its end.
 
@@ -101,27 +105,26 @@ class Numbers:
             self._carried = text[at:]
 
     def _is_done(self) -> bool:
-        """Whether the array ended, with as many items as it must have."""
-        state = self._state
-        return bool(state[STAGE] == DONE) and self._outermost in (ANY, state[COUNTS])
+        """Whether the array ended."""
+        return bool(self._state[STAGE] == DONE)
 
     def _scan(self, text: bytes, at: int) -> int:
         """Where it stopped: where a number might be cut, behind the array, or behind all if it is none."""
         limit, view = len(text) - LOOKAHEAD, np.frombuffer(text, np.uint8)
         while at < limit:
             at = scan(view, at, self._numbers, self._extents, self._state)
-            if at < 0 or (self._state[STAGE] == DONE and not self._is_done()):
+            if at < 0:
                 self.fits = False
                 return len(text)
-            if at >= limit or self._state[STAGE] == DONE:
+            if at >= limit or self._is_done():
                 break
             self._numbers = np.concatenate([self._numbers, np.empty_like(self._numbers)])
         return at
 
 
 @cache
-def _array(extents: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.array(extents, np.int64)
+def _extents(inner: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array((0, *inner), np.int64)
 
 
 def nesting(text: bytes, at: int = 0) -> int | None:

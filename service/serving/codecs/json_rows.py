@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
-from service.serving.codecs.json_numbers import ANY, Numbers, nesting
+from service.serving.codecs.json_numbers import Numbers, nesting
 from service.serving.codecs.rows import Expected, Question, Rows
 
 _MOST_HEAD_BYTES = 4096
@@ -82,9 +82,9 @@ class RowsReader:
         if depth is None:
             self._fits = self._fits and len(text) <= _MOST_HEAD_BYTES
         else:
-            extents = _extents(depth, self.expected)
-            self._fits = extents is not None
-            self._numbers = None if extents is None else Numbers(extents, self._room)
+            inner = _inner(depth, self.expected)
+            self._fits = inner is not None
+            self._numbers = None if inner is None else Numbers(inner, self._room)
             self._head = text[:opens]
         return self._numbers, text, opens
 
@@ -92,26 +92,26 @@ class RowsReader:
 def read(body: bytes, expected: Expected) -> Question | None:
     """The rows of a whole body; None where it does not fit."""
     opens = body.find(b"[")
-    extents = _extents(nesting(body, opens), expected)
-    if extents is None:
+    inner = _inner(nesting(body, opens), expected)
+    if inner is None:
         return None
-    numbers = Numbers(extents, len(body) // _BYTES_A_NUMBER)
+    numbers = Numbers(inner, len(body) // _BYTES_A_NUMBER)
     return _question(body[:opens], numbers, expected) if numbers.end(body, opens) else None
 
 
 def read_lists(text: bytes, expected: Expected) -> Rows | None:
     """The flat rows of a bare `[[…], …]`; None where it is anything else."""
-    numbers = Numbers((ANY, expected.width), len(text) // _BYTES_A_NUMBER)
+    numbers = Numbers((expected.width,), len(text) // _BYTES_A_NUMBER)
     if not numbers.end(text) or numbers.rest:
         return None
     return numbers.take(expected.width).reshape(-1, expected.width)
 
 
-def _extents(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
-    """Those of rows that are nested so deep; None for no rows of the model."""
+def _inner(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
+    """The extents of rows that are nested so deep; None for no rows of the model."""
     if depth == 2:
-        return ANY, expected.width
-    return (ANY, *expected.shape) if depth == 1 + len(expected.shape) and depth > 2 else None
+        return (expected.width,)
+    return expected.shape if depth == 1 + len(expected.shape) and depth > 2 else None
 
 
 def _question(head: bytes, numbers: Numbers, expected: Expected) -> Question | None:

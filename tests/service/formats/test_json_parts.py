@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from service.serving import codecs
+from service.serving.arriving import Body
 from service.serving.codecs import Expected, json_careful
 from service.serving.codecs.json_rows import RowsReader, read
 from service.serving.errors import BadTensor
@@ -117,3 +118,23 @@ def test_a_large_body_makes_room_and_a_fault_in_it_has_its_place() -> None:
     with pytest.raises(BadTensor) as caught:
         codecs.decode(body.replace(b"]]}", b"],[1,2,3,4,1e39,6]]}"), codecs.JSON, EXPECTED)
     assert (caught.value.row, caught.value.column) == (40_000, 4)
+
+
+def test_what_was_read_for_one_model_is_no_question_to_another() -> None:
+    """Which one a name means may change while a body is coming."""
+    for asked, answers in ((EXPECTED, True), (Expected(6, (2, 3)), False)):
+        body = Body(RowsReader(EXPECTED, len(PLAIN)))
+        body.add(PLAIN)
+        assert (body.question(asked) is not None) == answers
+        assert body.whole() == PLAIN
+
+
+@pytest.mark.parametrize("part", [100, 100_000])
+def test_little_may_come_behind_the_rows(part: int) -> None:
+    """Else whoever sends spaces without end has them put together again with every part."""
+    reader = RowsReader(EXPECTED, len(PLAIN))
+    reader.feed(PLAIN[:-1])
+    for _ in range(3_000_000 // part):
+        reader.feed(b" " * part)
+    assert not reader.fits
+    assert reader.end(b"}") is None

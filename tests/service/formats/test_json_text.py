@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.serving.codecs.json_numbers import ANY, Numbers
+from service.serving.codecs.json_numbers import Numbers
 from service.serving.codecs.json_rows import read_lists
 from service.serving.codecs.rows import Expected
 
@@ -78,7 +78,7 @@ def test_a_number_may_be_cut_anywhere(text: str) -> None:
     body = with_neighbours(text, 20) + b"}"
     expected = read(text, 20)
     for cut in range(1, len(body)):
-        numbers = Numbers((ANY, 41), 41)
+        numbers = Numbers((41,), 41)
         numbers.feed(body[:cut])
         numbers.feed(body[cut:])
         assert numbers.end() == (expected is not None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
 from service import metrics
@@ -34,6 +35,9 @@ def _npy() -> bytes:
 NPY = {"Content-Type": "application/x-npy"}
 RAW = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
 # What is asked, with what, and whether it is plain to its end.
+MANY = np.random.default_rng(1).random((900, 64), dtype=np.float32)
+LARGE = orjson.dumps({"inputs": MANY}, option=orjson.OPT_SERIALIZE_NUMPY)
+JSON = {"Content-Type": "application/json"}
 TRIES: list[tuple[str, dict[str, Any], bool]] = [
     ("encode", {"json": {"inputs": ROWS.tolist()}}, True),
     ("encode", {"json": {"inputs": ROWS.reshape(3, 8, 8).tolist()}}, True),
@@ -44,6 +48,12 @@ TRIES: list[tuple[str, dict[str, Any], bool]] = [
     ("decode", {"json": {"inputs": [[0.0] * 4]}}, True),
     ("score", {"json": {"inputs": ROWS.tolist()}}, True),
     ("encode", {"json": ONE, "headers": {"X-Request-ID": "mine"}}, True),
+    ("encode", {"content": LARGE, "headers": JSON}, True),
+    ("score", {"content": LARGE, "headers": JSON}, True),
+    ("reconstruct", {"content": LARGE, "headers": {**JSON, "Accept": "application/x-npy"}}, False),
+    ("encode", {"content": LARGE[:-2] + b",[1]]}", "headers": JSON}, False),
+    ("encode", {"content": LARGE[:-2] + b"]", "headers": JSON}, False),
+    ("encode", {"content": MANY.tobytes(), "headers": {**RAW, "Accept": "application/json"}}, True),
     ("score", {"json": {"inputs": ROWS.tolist(), "per_feature": True}}, False),
     ("reconstruct", {"json": WIDE, "headers": {"Accept": "application/x-npy"}}, False),
     ("encode", {"json": {"inputs": [[0.0] * 63]}}, False),
