@@ -21,8 +21,11 @@ from numba import types
 
 from service.serving.codecs.words import address_of, find_commas, load_byte, load_eight, trailing_zeros
 
-LOOKAHEAD = 64
-"""Bytes of text that must follow the last place at which a number may begin to be read."""
+BLOCK = 64
+"""Bytes in which commas are looked for at a time."""
+LOOKAHEAD = BLOCK + 16
+"""Bytes of text that must follow the last place at which reading may go on: a block, and what is loaded with
+the first bytes of a number at its end."""
 STAGE, DEPTH, FILLED, COUNTS = 0, 1, 2, 3
 """What stands where in the state that `scan` keeps: behind `COUNTS` how many items each open array has."""
 VALUE, AFTER, DONE = 0, 1, 2
@@ -42,7 +45,8 @@ _ROOM_FOR_ONE_MORE, _ROOM_FOR_EIGHT_MORE = _U(10**18), _U(10**11)
 _WHOLE = np.array([10**power for power in range(17)], np.uint64)
 _POWERS = np.array([10.0**power for power in range(23)])
 _MOST_POWER, _MOST_DIGITS, _MOST_EXPONENT = 22, 24, 400
-_MOST_IN_A_ROW = 24  # noughts too; twice as many, an exponent and signs are less than what must follow
+# Noughts count too: twice the latter, a dot, signs and an exponent are less than what must follow.
+_MOST_EXPONENT_DIGITS, _MOST_IN_A_ROW = 6, 24
 _LOOKBACK = 16  # bytes before a number's end are loaded with it, whatever they are
 _CLOSE_TO = 2.0**-50
 _LARGEST = np.float32(np.finfo(np.float32).max)
@@ -200,7 +204,7 @@ def _exponent(at: int) -> tuple[int, int]:
     if sign in (_MINUS, _PLUS):
         at += 1
     first, exponent = at, 0
-    while _is_digit(load_byte(at)) and exponent < _MOST_EXPONENT:
+    while _is_digit(load_byte(at)) and exponent < _MOST_EXPONENT and at < first + _MOST_EXPONENT_DIGITS:
         exponent = exponent * 10 + load_byte(at) - _ZERO
         at += 1
     return (-exponent if negative else exponent), (began if at == first else at)
@@ -250,7 +254,7 @@ def _any(at: int) -> tuple[np.float32, int]:
 def _run(at: int, limit: int, numbers: np.ndarray, filled: int) -> tuple[int, int]:
     """Numbers with a comma behind each; where what is something else begins, and how many there are now."""
     base = at
-    while base < limit and len(numbers) - filled >= LOOKAHEAD:
+    while base < limit and len(numbers) - filled >= BLOCK:
         commas = find_commas(base)
         while commas != _NONE:
             end = base + trailing_zeros(commas)
@@ -264,7 +268,7 @@ def _run(at: int, limit: int, numbers: np.ndarray, filled: int) -> tuple[int, in
             numbers[_U(filled)] = value
             filled += 1
             at = end + 1
-        base += 64
+        base += BLOCK
     return at, filled
 
 
