@@ -181,7 +181,9 @@ def reader(model: LoadedModel, action: Action, sent: Sent, size: int) -> RowsRea
         NotAcceptable: nothing writes the types that are accepted.
     """
     media, _ = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
-    return RowsReader(model.expected[action], size) if media == JSON else None
+    if media != JSON or _has_a_large_answer(model, action, size):
+        return None
+    return RowsReader(model.expected[action], size)
 
 
 def plan(
@@ -198,14 +200,24 @@ def plan(
     if not _is_small(media, body.size):
         return None
     expected = model.expected[action]
-    # Eight bytes a number: what JSON takes for it at most weighs less than what is sent packed.
-    row_bytes = 8 * {"encode": model.code_size, "score": _NUMBERS_A_SCORE}.get(action, model.facts.features)
-    if body.size * row_bytes > _SMALL_BYTES * _MOST_TEXT_BYTES * expected.width:
-        return None  # whatever it holds, and it would be read twice
+    if _has_a_large_answer(model, action, body.size):
+        return None
     question = body.question(expected) or codecs.decode(body.whole(), media, expected)
-    if question.per_feature or len(question.rows) * row_bytes > _SMALL_BYTES:
+    if question.per_feature or len(question.rows) * _answer_bytes(model, action) > _SMALL_BYTES:
         return None
     return Plan(question, wanted, threshold if action == "score" else None)
+
+
+def _has_a_large_answer(model: LoadedModel, action: Action, size: int) -> bool:
+    """Whether the answer to a body of so many bytes is large whatever that holds."""
+    return (
+        size * _answer_bytes(model, action) > _SMALL_BYTES * _MOST_TEXT_BYTES * model.expected[action].width
+    )
+
+
+def _answer_bytes(model: LoadedModel, action: Action) -> int:
+    """What an answer takes a row, in JSON or packed: eight bytes a number at most, about."""
+    return 8 * {"encode": model.code_size, "score": _NUMBERS_A_SCORE}.get(action, model.facts.features)
 
 
 def carry_out(plan: Plan, action: Action, answer: Answer, parsed: float) -> Answered:

@@ -12,11 +12,11 @@ import orjson
 
 from service.serving.codecs import Expected
 from service.serving.codecs.json_numbers import Float32, Numbers, nesting
+from service.serving.codecs.json_rows import inner_extents
 
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 # Stands where the data were, and nobody can have sent it.
 _GAP = secrets.token_hex(16)
-_BYTES_A_NUMBER = 4
 _WHOLE_BELOW = 2**24
 
 
@@ -44,10 +44,11 @@ def read(body: bytes, expected: Expected) -> Dense | None:
     """A request of JSON alone; None for a closer look."""
     found = _DATA.search(body)
     at = 0 if found is None else found.end()
-    nested = _nested(nesting(body, at), expected)
+    depth = nesting(body, at)
+    nested = () if depth == 1 else inner_extents(depth, expected)
     if found is None or nested is None:
         return None
-    numbers = Numbers(nested, len(body) // _BYTES_A_NUMBER)
+    numbers = Numbers(nested, len(body))
     if not numbers.end(body, at) or numbers.rest is None:
         return None
     try:
@@ -59,13 +60,6 @@ def read(body: bytes, expected: Expected) -> Dense | None:
     array, end = numbers.take(), len(body) - len(numbers.rest)
     whole = all(body.find(mark, at, end) < 0 for mark in (b".", b"e", b"E"))
     return Dense(document, array, whole and bool(np.abs(array).max() < _WHOLE_BELOW), nested)
-
-
-def _nested(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
-    """The extents within the outermost array, by how many brackets open; None where none would do."""
-    if depth is None or depth - 1 not in (0, 1, len(expected.shape)):
-        return None
-    return () if depth == 1 else (expected.width,) if depth == 2 else expected.shape
 
 
 def _has_a_gap(document: object) -> bool:

@@ -13,6 +13,8 @@ Float32 = np.ndarray[tuple[int], np.dtype[np.float32]]
 _BRACKETS = re.compile(rb"(?:\[[ \t\r\n]*)+(?=[^\[ \t\r\n])")
 _MOST_BRACKETS_BYTES = 1024
 _MOST_REST_BYTES = 1024 * 1024
+# A float32 between 0 and 1 takes ten bytes with its comma, and few numbers take less than four.
+_BYTES_A_NUMBER = 4
 _PADDING = bytes(LOOKAHEAD)
 
 
@@ -21,7 +23,7 @@ class Numbers:
 
     Args:
         inner: items of an array at each depth within the outermost one, which has one at least.
-        room: how many numbers may be expected; more make it grow.
+        size: of the text, in bytes, about: there is room at once for what is likely in so many.
 
     Attributes:
         depth: how deep it is nested.
@@ -30,10 +32,10 @@ class Numbers:
         rest: what came behind the array; None where its end has not come.
     """
 
-    def __init__(self, inner: tuple[int, ...], room: int) -> None:
+    def __init__(self, inner: tuple[int, ...], size: int) -> None:
         self._extents, self.depth = _extents(inner), 1 + len(inner)
         self._state = np.zeros(COUNTS + self.depth, np.int64)
-        self._room = max(room, LOOKAHEAD)
+        self._room = max(size // _BYTES_A_NUMBER, LOOKAHEAD)
         self._numbers: Float32 = np.empty(self._room, np.float32)
         self._carried = b""
         self.fits = True

@@ -12,9 +12,8 @@ from service.serving.codecs.json_numbers import Numbers, nesting
 from service.serving.codecs.rows import Expected, Question, Rows
 
 _MOST_HEAD_BYTES = 4096
-# A float32 between 0 and 1 takes ten bytes with its comma, and few numbers take less than four.
-_BYTES_A_NUMBER = 4
-_MOST_ROOM = 128 * 1024
+# Rows are taken meanwhile from what is larger.
+_MOST_AT_ONCE_BYTES = 512 * 1024
 _FIELDS = frozenset({"inputs", "per_feature"})
 
 
@@ -32,7 +31,7 @@ class RowsReader:
 
     def __init__(self, expected: Expected, size: int) -> None:
         self.expected = expected
-        self._room = min(size // _BYTES_A_NUMBER, _MOST_ROOM)
+        self._size = min(size, _MOST_AT_ONCE_BYTES)
         self._head = b""
         self._numbers: Numbers | None = None
         self._fits = True
@@ -82,9 +81,9 @@ class RowsReader:
         if depth is None:
             self._fits = self._fits and len(text) <= _MOST_HEAD_BYTES
         else:
-            inner = _inner(depth, self.expected)
+            inner = inner_extents(depth, self.expected)
             self._fits = inner is not None
-            self._numbers = None if inner is None else Numbers(inner, self._room)
+            self._numbers = None if inner is None else Numbers(inner, self._size)
             self._head = text[:opens]
         return self._numbers, text, opens
 
@@ -92,22 +91,22 @@ class RowsReader:
 def read(body: bytes, expected: Expected) -> Question | None:
     """The rows of a whole body; None where it does not fit."""
     opens = body.find(b"[")
-    inner = _inner(nesting(body, opens), expected)
+    inner = inner_extents(nesting(body, opens), expected)
     if inner is None:
         return None
-    numbers = Numbers(inner, len(body) // _BYTES_A_NUMBER)
+    numbers = Numbers(inner, len(body))
     return _question(body[:opens], numbers, expected) if numbers.end(body, opens) else None
 
 
 def read_lists(text: bytes, expected: Expected) -> Rows | None:
     """The flat rows of a bare `[[…], …]`; None where it is anything else."""
-    numbers = Numbers((expected.width,), len(text) // _BYTES_A_NUMBER)
+    numbers = Numbers((expected.width,), len(text))
     if not numbers.end(text) or numbers.rest:
         return None
     return numbers.take(expected.width).reshape(-1, expected.width)
 
 
-def _inner(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
+def inner_extents(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
     """The extents of rows that are nested so deep; None for no rows of the model."""
     if depth == 2:
         return (expected.width,)

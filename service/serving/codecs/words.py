@@ -1,14 +1,12 @@
-"""Bytes in a machine's words, for what numba compiles: it has no names of its own for these.
-
-Whoever changes them removes what numba keeps of `json_kernel.py`, which it compiles anew only when that file
-has changed.
-"""
+"""Bytes in a machine's words, for what numba compiles: it has no names of its own for these."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -16,6 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 COMMA = ord(",")
+
+compiled = partial(numba.njit, nogil=True, boundscheck=False, error_model="numpy")
+"""Of a function: one in machine code, without the interpreter's lock."""
 
 
 def _made(typed: Callable[..., Any]) -> Any:

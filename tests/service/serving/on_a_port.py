@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from service.app import Application, create_app
 from service.sending import Protocol
 from service.serving.forward import LoadedModel
 from tests.service.conftest import ADMIN_KEY, settings_for
+from tests.service.ports import served
 
 ROUTE = "/v1/models/{name}/encode"
 PATH = "/v1/models/digits-code/encode"
@@ -49,26 +49,12 @@ class Gateway:
 
 @contextmanager
 def on_a_port(home: Path, **given: Any) -> Iterator[Gateway]:
-    door = socket.create_server(("127.0.0.1", 0))
     app = create_app(settings_for(home, admin_key=ADMIN_KEY, **given))
-    config = uvicorn.Config(
-        app, loop="uvloop", http=Protocol, log_config=None, log_level="warning", proxy_headers=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([door],), name="gateway")
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the gateway did not start"
-            time.sleep(0.01)
-        gateway = Gateway(app, door.getsockname()[1], server)
+    with served(app, http=Protocol, log_level="warning", proxy_headers=False) as (port, server):
+        gateway = Gateway(app, port, server)
         with gateway.client:
             gateway.client.post(PATH, json=ONE)  # the key and the model are known from here on
             yield gateway
-    finally:
-        server.should_exit = True
-        thread.join()
-        door.close()
 
 
 def request(path: str, body: bytes, **headers: str) -> bytes:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tritonclient.http as triton
-import uvicorn
 
 from autoencoders import bundle
 from service.app import create_app
 from store import Models
 from tests.service.conftest import opened_store, settings_for
+from tests.service.ports import served
 
 Float32 = npt.NDArray[np.float32]
 Serves = Callable[..., AbstractContextManager[str]]
@@ -30,26 +27,9 @@ Serves = Callable[..., AbstractContextManager[str]]
 @contextmanager
 def serving_on_a_port(home: Path, **given: Any) -> Iterator[str]:
     """`host:port` of a gateway in a thread of this process, as uvicorn serves it."""
-    door = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(settings_for(home, **given)),
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([door],), name="gateway")
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive(), "the gateway did not start"
-            time.sleep(0.01)
-        yield f"127.0.0.1:{door.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        door.close()
+    app = create_app(settings_for(home, **given))
+    with served(app, http="httptools", timeout_graceful_shutdown=1) as (port, _):
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
