@@ -46,7 +46,10 @@ class Target(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """A request whose head is plain: it is worth waiting for its body here."""
+    """A request whose head is plain: it is worth waiting for its body here.
+
+    `sent` are its headers but for the length of its body, which is `size`.
+    """
 
     target: Target
     sent: Sent
@@ -213,13 +216,18 @@ class Direct:
         if target is None:
             return None
         sent = dict(headers)
-        size, key = sent.get(b"content-length", b""), sent.get(b"authorization")
-        if key is None or not size.isdigit() or int(size) > self._limit:
+        size = sent.pop(b"content-length", b"")
+        if not size.isdigit() or not _UNUSUAL.isdisjoint(sent):
             return None
-        if not _UNUSUAL.isdisjoint(sent):
+        return self.again(Plain(target, sent, int(size)), int(size))
+
+    def again(self, plain: Plain, size: int) -> Plain | None:
+        """The same head before a body of so many bytes, if it is plain still."""
+        key = plain.sent.get(b"authorization")
+        if key is None or size > self._limit:
             return None
         caller = self._gatekeeper.known(key)
-        return None if caller is None or not caller.may("infer") else Plain(target, sent, int(size))
+        return None if caller is None or not caller.may("infer") else Plain(plain.target, plain.sent, size)
 
     def body(self, plain: Plain) -> Body:
         """What takes a plain request's body as it comes."""

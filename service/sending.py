@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.direct import Direct, Pending, Plain
+from service.repeats import RepeatedHead
 from service.serving.arriving import Body
 
 ANSWERING = "answering"
@@ -120,14 +121,32 @@ class Protocol(HttpToolsProtocol):
         self._plain: Plain | None = None
         self._body: Body | None = None
         self._before: Any = None
+        self._is_between = True
+        self._piece = b""
+        self._repeated: RepeatedHead | None = None
+        self._is_left = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
         """A client has come."""
         super().connection_made(cast(asyncio.Transport, Gathered(transport, self.loop.call_soon)))
 
+    def data_received(self, data: bytes) -> None:
+        """Some bytes are here: nearly always a request that differs from the last one in its body alone."""
+        if self._is_between and self._direct is not None:
+            if self._repeated is not None and self._serve_again(self._repeated, self._direct, data):
+                return
+            self._piece = data
+        super().data_received(data)
+        self._piece, self._is_left = b"", False
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._is_between = False
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """The head of a request is here."""
-        if self._direct is not None and self._is_free():
+        if self._direct is not None and not self._is_left and self._is_free():
             self._plain = self._direct.known(self.url, self.headers)
             if self._plain is not None:
                 self._body = self._direct.body(self._plain)
@@ -143,11 +162,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it is here."""
+        self._is_between = True
         plain, body, self._plain, self._body = self._plain, self._body, None, None
         if plain is None or body is None or self._direct is None:
             super().on_message_complete()
             return
-        if not self._direct.serve(plain, body, self):
+        if self._direct.serve(plain, body, self):
+            self._repeated = RepeatedHead.of(self._piece, plain)
+        else:
             super().on_headers_complete()
             super().on_body(body.whole())
             super().on_message_complete()
@@ -187,13 +209,31 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _serve_again(self, repeated: RepeatedHead, direct: Direct, data: bytes) -> bool:
+        """Take a whole request with the head of the one before; False leaves it to the parser."""
+        content = repeated.body_of(data) if self._has_answered() else None
+        if content is None:
+            return False
+        plain = direct.again(repeated.plain, len(content))
+        if plain is not None:
+            self._unset_keepalive_if_required()
+            body = direct.body(plain)
+            body.add(content)
+            if direct.serve(plain, body, self):
+                return True
+        self._is_left = True
+        return False
+
+    def _has_answered(self) -> bool:
+        """Whether nothing that came before waits for an answer."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.pipeline
+
     def _is_free(self) -> bool:
         """Whether a request that comes now is a plain POST, as far as the connection tells, and the next."""
-        parser, cycle = self.parser, self.cycle
+        parser = self.parser
         return (
             parser.get_method() == b"POST"
-            and (cycle is None or cycle.response_complete)
-            and not self.pipeline
+            and self._has_answered()
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
         )

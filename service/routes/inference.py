@@ -217,7 +217,9 @@ def _has_a_large_answer(model: LoadedModel, action: Action, size: int) -> bool:
 
 def _answer_bytes(model: LoadedModel, action: Action) -> int:
     """What an answer takes a row, in JSON or packed: eight bytes a number at most, about."""
-    return 8 * {"encode": model.code_size, "score": _NUMBERS_A_SCORE}.get(action, model.facts.features)
+    if action == "score":
+        return 8 * _NUMBERS_A_SCORE
+    return 8 * (model.code_size if action == "encode" else model.expected["encode"].width)
 
 
 def carry_out(plan: Plan, action: Action, answer: Answer, parsed: float) -> Answered:

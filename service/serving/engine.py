@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from autoencoders.errors import BundleDamaged
 from service import metrics
-from service.serving.batcher import INLINE_SECONDS, Batcher
+from service.serving.batcher import Batcher
 from service.serving.cache import ModelCache
 from service.serving.codecs import Rows
 from service.serving.counted import Counted
@@ -26,7 +26,7 @@ from service.serving.errors import Overloaded
 from service.serving.forward import Action, LoadedModel, load
 from service.serving.lane import Arrays, Asked, Awaited, Lane, Wants
 from service.serving.names import Names, Resolved
-from service.serving.runtimes import Wished
+from service.serving.runtimes import Wished, device_of
 from service.serving.statistics import Statistics
 from service.settings import ServiceSettings
 from store import ArtifactMissing, NotFound, Store
@@ -42,6 +42,8 @@ _WANTS: dict[Action, Wants] = {
     "score": frozenset({"error", "percentile"}),
 }
 _WHY = frozenset({"error", "percentile", "share"})
+# Large products take less a row, and small ones are done sooner after the last row has come.
+_WORTH_SECONDS = 0.008
 # What reading a model ends in whose files are being removed.
 _REMOVED = (ArtifactMissing, BundleDamaged)
 _BESIDE = {"percentile": "percentiles", "share": "per_feature"}
@@ -62,7 +64,7 @@ class Engine:
 
     def __init__(self, store: Store, settings: ServiceSettings) -> None:
         self._store = store
-        self._device = _device(settings.inference_device)
+        self._device = device_of(settings.inference_device)
         self.limit_bytes = settings.body_limit_bytes
         threads = settings.threads
         self._wished = Wished(
@@ -159,7 +161,7 @@ class Engine:
 
     def is_enough(self, action: Action, model: LoadedModel, rows: int) -> bool:
         """Whether so many rows are worth a pass of their own while more of their request are coming."""
-        return _lane(action, model).pace.seconds(rows) > INLINE_SECONDS
+        return _lane(action, model).pace.seconds(rows) > _WORTH_SECONDS
 
     def submit(self, action: Action, model: LoadedModel, rows: Rows, *, first: bool) -> Awaited:
         """Put some of a request's rows on their way; `gathered` has the answer to all of them.
@@ -342,9 +344,3 @@ async def _leave(parts: Sequence[Asked], receive: Receive) -> None:
         pass
     for part in parts:
         part.leave()
-
-
-def _device(asked: str) -> torch.device:
-    if asked == "gpu" or (asked == "auto" and torch.cuda.is_available()):
-        return torch.device("cuda")
-    return torch.device("cpu")

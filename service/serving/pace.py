@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _WEIGHT = 0.2
+# One pass in whose middle the processor was given to another says little of the next.
+_MOST_SLOWER = 2.0
 _SIZES = 40
 
 
@@ -19,7 +21,9 @@ class Pace:
         size = rows.bit_length()
         known = self._per_row[size]
         here = seconds / rows
-        self._per_row[size] = known + _WEIGHT * (here - known) if known else here
+        if known:
+            here = known + _WEIGHT * (min(here, _MOST_SLOWER * known) - known)
+        self._per_row[size] = here
 
     def seconds(self, rows: int) -> float:
         """What a pass of so many rows will take; from smaller ones, which cost more a row, where none was."""

@@ -148,6 +148,13 @@ class Onnx:
         return self._affine.apply(self.decode(codes))
 
 
+def device_of(asked: str) -> torch.device:
+    """The device that a setting asks for; `auto` is the GPU where there is one."""
+    if asked == "gpu" or (asked == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
 def session_options(wished: Wished) -> onnxruntime.SessionOptions:
     """How a session computes: so many threads, which sleep while they wait unless told to spin.
 

@@ -13,7 +13,7 @@ from service.serving.codecs.rows import Expected, Question, Rows
 
 _MOST_HEAD_BYTES = 4096
 # Rows are taken meanwhile from what is larger.
-_MOST_AT_ONCE_BYTES = 512 * 1024
+_MOST_AT_ONCE_BYTES = 1024 * 1024
 _FIELDS = frozenset({"inputs", "per_feature"})
 
 
