@@ -50,8 +50,11 @@ class Gathered:
 
     def write_now(self, data: bytes) -> None:
         """Send it behind what is kept, without waiting for the turn's end."""
-        self._kept.append(data)
-        self._send()
+        if self._kept:
+            self._kept.append(data)
+            self._send()
+        elif not self._transport.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         """Send what is kept, and close."""
