@@ -138,7 +138,7 @@ async def infer(
         if arriving is None:
             question, parsed = await read(parse)
         else:
-            question, parsed = await read(partial(_end, arriving, parse), arriving.feed)
+            question, parsed = await read(partial(_end, arriving, receive, parse), arriving.feed)
         per_feature = per_feature or question.per_feature
         if per_feature:
             _refuse_odd(action, question, wanted)
@@ -259,10 +259,17 @@ def _arriving_size(sent: Sent, media: str, action: Action) -> int | None:
     return int(size) if plain and size.isdigit() and int(size) > _INLINE_BYTES[JSON] else None
 
 
-async def _end(arriving: Arriving, parse: Parse, parts: Parts) -> tuple[Question, float]:
+async def _end(
+    arriving: Arriving, receive: Receive | None, parse: Parse, parts: Parts
+) -> tuple[Question, float]:
     """What came, or where it was not as plain as it seemed, what is read of the whole."""
     question = arriving.end()
-    return await parse(parts) if question is None else (question, arriving.parse_seconds)
+    if question is None:
+        return await parse(parts)
+    # The next large body is read when there is nearly nothing left to do of this one: if reading ran ahead of
+    # the device, rows and bodies would fill the memory.
+    await arriving.nearly_computed(receive)
+    return question, arriving.parse_seconds
 
 
 async def _parse(

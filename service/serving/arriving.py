@@ -110,6 +110,14 @@ class Arriving:
         self.is_whole = True
         return question
 
+    async def nearly_computed(self, receive: Receive | None) -> None:
+        """Wait for all rows but those that were sent off last.
+
+        Raises:
+            ClientGone: the client left before.
+        """
+        await self._engine.computed(self._asked[:-1], receive)
+
     async def answer(self, receive: Receive | None) -> Answer:
         """What the model made of all rows, in their order.
 

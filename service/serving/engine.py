@@ -179,6 +179,20 @@ class Engine:
         asked.requests = int(first)
         return asked
 
+    async def computed(self, parts: Sequence[Awaited], receive: Receive | None) -> list[Arrays]:
+        """The arrays of rows that were submitted; where others are before them, with an eye on the client.
+
+        Raises:
+            ClientGone: the client left before they were computed.
+        """
+        if receive is None or not self._batcher.pressed:
+            return [await part.future for part in parts]
+        watch = asyncio.create_task(_leave(parts, receive))
+        try:
+            return [await part.future for part in parts]
+        finally:
+            watch.cancel()
+
     async def gathered(
         self, action: Action, model: LoadedModel, parts: Sequence[Awaited], receive: Receive | None = None
     ) -> Answer:
@@ -187,7 +201,7 @@ class Engine:
         Raises:
             ClientGone: the client left before its rows were computed.
         """
-        arrays = await self._told(parts, receive)
+        arrays = await self.computed(parts, receive)
         made = {name: np.concatenate([part[name] for part in arrays]) for name in _WANTS[action]}
         whole = Asked(parts[0].rows, sum(part.count for part in parts), _WANTS[action], parts[0].future, 0.0)
         whole.compute_seconds = sum(part.compute_seconds for part in parts)
@@ -271,19 +285,9 @@ class Engine:
     async def _made(
         self, lane: Lane, rows: Rows, wants: Wants, receive: Receive | None
     ) -> tuple[Asked, Arrays]:
-        """The arrays; where others are before them, waited for with an eye on the client."""
         asked = self._submit(lane, rows, wants)
-        (made,) = await self._told([asked], receive)
+        (made,) = await self.computed([asked], receive)
         return asked, made
-
-    async def _told(self, parts: Sequence[Awaited], receive: Receive | None) -> list[Arrays]:
-        if receive is None or not self._batcher.pressed:
-            return [await part.future for part in parts]
-        watch = asyncio.create_task(_leave(parts, receive))
-        try:
-            return [await part.future for part in parts]
-        finally:
-            watch.cancel()
 
     async def _ask(self, name: str) -> Resolved:
         """What a name means now, when its model is in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from starlette.types import Message, Scope
 
+from service.turns import AT_ONCE, Turns
 from tests.service.conftest import Door
 from tests.service.serving.waiting import until
 
@@ -27,6 +29,9 @@ class Exchange:
         then: waited for before the last part is told.
         action: what is asked.
         gone: whether the client has left while it waits for the answer.
+
+    Attributes:
+        told: how often the application asked for more.
     """
 
     def __init__(
@@ -41,20 +46,24 @@ class Exchange:
         self._parts = [body[start : start + PART] for start in range(0, len(body), PART)]
         self._then, self._path, self._length = then, f"/v1/models/digits-code/{action}", len(body)
         self.sent: list[Message] = []
+        self.told = 0
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the application has had the whole body."""
+        return self.told >= len(self._parts)
 
     async def run(self, door: Door, *, leaves: bool = False) -> None:
         """Ask; a client that leaves does so in place of the last part."""
         for model in (await door.app.state.gateway.engine.model("digits-code"),):
             for lane in (model.encoding, model.through):
                 lane.pace.__init__()  # nothing known: any rows are enough for a pass
-        told = 0
 
         async def receive() -> Message:
-            nonlocal told
-            told += 1
-            if told < len(self._parts):
-                return {"type": "http.request", "body": self._parts[told - 1], "more_body": True}
-            if told > len(self._parts):
+            self.told += 1
+            if self.told < len(self._parts):
+                return {"type": "http.request", "body": self._parts[self.told - 1], "more_body": True}
+            if self.told > len(self._parts):
                 await until(self._gone)
                 return {"type": "http.disconnect"}
             await until(self._then)
@@ -197,3 +206,32 @@ def test_who_leaves_before_the_last_row_leaves_nothing_behind(served: Door, pass
     assert again.status == 200
     batcher = served.app.state.gateway.engine._batcher
     assert (batcher.waiting_rows, batcher.busy) == (0, False)
+
+
+def test_reading_large_bodies_does_not_run_ahead_of_the_device(served: Door) -> None:
+    """Or the rows of all who come, and their bodies, would be in memory at once."""
+    go = threading.Event()
+    body = orjson.dumps({"inputs": ROWS[:2000]}, option=orjson.OPT_SERIALIZE_NUMPY)
+    exchanges = [Exchange(body) for _ in range(AT_ONCE + 1)]
+
+    async def ask() -> int:
+        served.app.shortcut._turns = Turns(patience_seconds=600)
+        model = await served.app.state.gateway.engine.model("digits-code")
+        forward = model.encoding.forward
+
+        def held(rows: Any, wants: Any) -> Any:
+            assert go.wait(60)
+            return forward(rows, wants)
+
+        model.encoding.forward = held
+        asked = [asyncio.create_task(exchange.run(served)) for exchange in exchanges]
+        await until(lambda: sum(exchange.is_read for exchange in exchanges) >= AT_ONCE)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        begun = sum(exchange.told > 0 for exchange in exchanges)
+        go.set()
+        await asyncio.gather(*asked)
+        return begun
+
+    assert served.portal.call(ask) == AT_ONCE
+    assert [exchange.status for exchange in exchanges] == [200] * len(exchanges)
