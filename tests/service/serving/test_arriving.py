@@ -12,6 +12,7 @@ import orjson
 import pytest
 from starlette.types import Message, Scope
 
+from service.app import Application
 from service.turns import AT_ONCE, Turns
 from tests.service.conftest import Door
 from tests.service.serving.waiting import until
@@ -215,6 +216,7 @@ def test_reading_large_bodies_does_not_run_ahead_of_the_device(served: Door) -> 
     exchanges = [Exchange(body) for _ in range(AT_ONCE + 1)]
 
     async def ask() -> int:
+        assert isinstance(served.app, Application)
         served.app.shortcut._turns = Turns(patience_seconds=600)
         model = await served.app.state.gateway.engine.model("digits-code")
         forward = model.encoding.forward
