@@ -219,7 +219,8 @@ class Direct:
         size = sent.pop(b"content-length", b"")
         if not size.isdigit() or not _UNUSUAL.isdisjoint(sent):
             return None
-        return self.again(Plain(target, sent, int(size)), int(size))
+        plain = Plain(target, sent, int(size))
+        return self.again(plain, plain.size)
 
     def again(self, plain: Plain, size: int) -> Plain | None:
         """The same head before a body of so many bytes, if it is plain still."""

@@ -124,9 +124,10 @@ class Protocol(HttpToolsProtocol):
         self._plain: Plain | None = None
         self._body: Body | None = None
         self._before: Any = None
-        self._is_between = True
-        self._piece = b""
+        # Whether no request has begun since the last one ended, and what came with the begin of this one.
+        self._is_between, self._piece = True, b""
         self._repeated: RepeatedHead | None = None
+        # Whether what is being read is the application's, however plain it is.
         self._is_left = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent

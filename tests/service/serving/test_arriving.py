@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.types import Message, Scope
 from service.app import Application
 from service.turns import AT_ONCE, Turns
 from tests.service.conftest import Door
+from tests.service.serving.on_a_port import held
 from tests.service.serving.waiting import until
 
 ROWS = np.random.default_rng(0).random((4000, 64), dtype=np.float32)
@@ -175,20 +175,10 @@ def test_what_stands_behind_rows_is_heeded(served: Door) -> None:
 
 
 def test_who_leaves_while_rows_wait_leaves_nothing_behind(served: Door, passes: Sequence[int]) -> None:
-    go = threading.Event()
-
     async def ask() -> Exchange:
-        model = await served.app.state.gateway.engine.model("digits-code")
-        forward = model.encoding.forward
-
-        def held(rows: Any, wants: Any) -> Any:
-            assert go.wait(60)
-            return forward(rows, wants)
-
-        model.encoding.forward = held
         asked = Exchange(BODY, gone=lambda: True)
-        await asked.run(served)
-        go.set()
+        with held(await served.app.state.gateway.engine.model("digits-code")):
+            await asked.run(served)
         return asked
 
     asked = served.portal.call(ask)
@@ -211,27 +201,18 @@ def test_who_leaves_before_the_last_row_leaves_nothing_behind(served: Door, pass
 
 def test_reading_large_bodies_does_not_run_ahead_of_the_device(served: Door) -> None:
     """Or the rows of all who come, and their bodies, would be in memory at once."""
-    go = threading.Event()
     body = orjson.dumps({"inputs": ROWS[:2000]}, option=orjson.OPT_SERIALIZE_NUMPY)
     exchanges = [Exchange(body) for _ in range(AT_ONCE + 1)]
 
     async def ask() -> int:
         assert isinstance(served.app, Application)
         served.app.shortcut._turns = Turns(patience_seconds=600)
-        model = await served.app.state.gateway.engine.model("digits-code")
-        forward = model.encoding.forward
-
-        def held(rows: Any, wants: Any) -> Any:
-            assert go.wait(60)
-            return forward(rows, wants)
-
-        model.encoding.forward = held
-        asked = [asyncio.create_task(exchange.run(served)) for exchange in exchanges]
-        await until(lambda: sum(exchange.is_read for exchange in exchanges) >= AT_ONCE)
-        for _ in range(50):
-            await asyncio.sleep(0.001)
-        begun = sum(exchange.told > 0 for exchange in exchanges)
-        go.set()
+        with held(await served.app.state.gateway.engine.model("digits-code")):
+            asked = [asyncio.create_task(exchange.run(served)) for exchange in exchanges]
+            await until(lambda: sum(exchange.is_read for exchange in exchanges) >= AT_ONCE)
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            begun = sum(exchange.told > 0 for exchange in exchanges)
         await asyncio.gather(*asked)
         return begun
 
