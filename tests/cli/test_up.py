@@ -85,16 +85,21 @@ def test_waiting_threads_sleep_in_every_child(house: House) -> None:
         assert child.environ()["GOMP_SPINCOUNT"] == "2000"
 
 
+def _welcome(house: House) -> str:
+    """What it has said once it has said all of its welcome, which may come after its first answers."""
+    last = "is found again by the next `hourglass up`"
+    return eventually(lambda: said if last in (said := house.log.read_text()) else None, "its welcome")
+
+
 def test_it_says_what_it_started_and_what_to_try(house: House) -> None:
-    said = house.tail() if len(house.log.read_text()) < 3000 else house.log.read_text()
+    said = _welcome(house)
     assert f"the house is open at {house.url}" in said
     assert str(house.home) in said
     assert f"curl -s {house.url}/v1/jobs" in said
 
 
 def test_the_commands_that_it_names_run_as_they_stand(house: House, tmp_path: Path) -> None:
-    said = house.log.read_text()
-    lines = [line.strip() for line in said.splitlines() if line.strip().startswith("curl ")]
+    lines = [line.strip() for line in _welcome(house).splitlines() if line.strip().startswith("curl ")]
     submit, look, encode = lines[:3]
     answered = subprocess.run(["bash", "-c", submit], capture_output=True, text=True, check=True).stdout
     assert '"job_' in answered, answered
