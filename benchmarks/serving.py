@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import orjson
+import psutil
 
 from benchmarks.records import RESULTS, circumstances
 from benchmarks.serving_limits import limits
@@ -33,6 +35,10 @@ from benchmarks.serving_servers import WIDTH, Server, running, servers
 
 HERE = Path(__file__).resolve().parent
 ROWS, CONNECTIONS = (1, 64, 1024), (1, 32)
+# Before a cell is measured: a server's memory grows when other bodies come, which is over in a moment.
+WARM_SECONDS = 1.0
+# Nor is one measured while a server still works for those who left: of all cores less than this is busy then.
+IDLE_PERCENT, MOST_IDLING_SECONDS = 15, 6
 SPEC = {
     "architecture": {"name": "dense", "widths": [1000, 500, 250], "code": 30, "activation": "leaky_relu"},
     "init": "he_normal",
@@ -103,6 +109,13 @@ def drive(
     return {**found, "per_second": (found["requests"] - found["failed"]) / found["seconds"]}
 
 
+def wait_until_idle() -> None:
+    """Let what was begun come to its end."""
+    until = time.monotonic() + MOST_IDLING_SECONDS
+    while psutil.cpu_percent(0.25) > IDLE_PERCENT and time.monotonic() < until:
+        pass
+
+
 def measure(known: dict[str, Server], asked: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Every cell of every server, round by round; the median of the rounds."""
     cells: dict[str, list[dict[str, Any]]] = {}
@@ -110,10 +123,11 @@ def measure(known: dict[str, Server], asked: argparse.Namespace, scratch: Path) 
         for name, server in known.items():
             with running(server, asked.workers, scratch / f"{name}.log") as port:
                 for body in server.bodies:
-                    drive(server, port, (body, 1, 32), 1.0, scratch)  # warm
                     for rows in ROWS:
                         for connections in CONNECTIONS:
                             cell = f"{name}/{body}/{rows}/{connections}"
+                            drive(server, port, (body, rows, connections), WARM_SECONDS, scratch)
+                            wait_until_idle()
                             found = drive(server, port, (body, rows, connections), asked.seconds, scratch)
                             cells.setdefault(cell, []).append(found)
                             print(f"round {number + 1} {cell}: {found['per_second']:.1f}/s", flush=True)

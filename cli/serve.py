@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -21,6 +22,10 @@ SHUTDOWN_SECONDS = 5
 SILENCE_SECONDS = 30
 SWITCH_SECONDS = 0.0005
 YOUNG_OBJECTS = 20_000
+KEPT_BYTES = 128 * 1024 * 1024
+# The most that glibc lets come from the heap; what is larger is given back at once.
+IN_THE_HEAP_BYTES = 32 * 1024 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Longer than a proxy keeps an idle connection: one that closes here first may swallow its next request.
 KEEP_ALIVE_SECONDS = 75
 
@@ -106,3 +111,16 @@ def _settle() -> None:
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     # The engine's thread asks for the interpreter for microseconds; it must not wait for whole milliseconds.
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Have the C library keep what large bodies freed for the next ones, up to a limit.
+
+    Given back and asked for again, each page of it is a fault of the processor, and there are thousands of
+    them in a megabyte body's rows.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc; others have neither the function nor the habit
+        mallopt(_M_MMAP_THRESHOLD, IN_THE_HEAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)

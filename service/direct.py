@@ -220,15 +220,15 @@ class Direct:
         if not size.isdigit() or not _UNUSUAL.isdisjoint(sent):
             return None
         plain = Plain(target, sent, int(size))
-        return self.again(plain, plain.size)
+        return plain if self.may(plain, plain.size) else None
 
-    def again(self, plain: Plain, size: int) -> Plain | None:
-        """The same head before a body of so many bytes, if it is plain still."""
+    def may(self, plain: Plain, size: int) -> bool:
+        """Whether the key of this head is known now, and good for a body of so many bytes."""
         key = plain.sent.get(b"authorization")
         if key is None or size > self._limit:
-            return None
+            return False
         caller = self._gatekeeper.known(key)
-        return None if caller is None or not caller.may("infer") else Plain(plain.target, plain.sent, size)
+        return caller is not None and caller.may("infer")
 
     def body(self, plain: Plain) -> Body:
         """What takes a plain request's body as it comes."""

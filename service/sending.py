@@ -25,6 +25,7 @@ ANSWERING = "answering"
 """Where a request's `state` has the tasks that are answering requests now, its own among them."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+_line = b": ".join
 
 
 class Gathered:
@@ -93,7 +94,7 @@ def sent_whole(send: Send, headers: Sequence[tuple[bytes, bytes]], content: byte
         return False  # the server writes that line when it is told of the answer by messages
     if cycle.disconnected:
         return True
-    lines = [name + b": " + value for name, value in (*cycle.default_headers, *headers)]
+    lines = map(_line, (*cycle.default_headers, *headers))
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
     cycle.message_event.set()
@@ -129,6 +130,7 @@ class Protocol(HttpToolsProtocol):
         self._repeated: RepeatedHead | None = None
         # Whether what is being read is the application's, however plain it is.
         self._is_left = False
+        self._rests_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
         """A client has come."""
@@ -186,6 +188,16 @@ class Protocol(HttpToolsProtocol):
             super().on_body(body.whole())
         super().shutdown()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for as long as a connection may rest, or since then something did."""
+        self.timeout_keep_alive_task = None
+        if self._has_answered():
+            until = self._rests_since + self.timeout_keep_alive
+            if until > self.loop.time():
+                self.timeout_keep_alive_task = self.loop.call_at(until, self.timeout_keep_alive_handler)
+            else:
+                super().timeout_keep_alive_handler()
+
     def begin(self, pending: Pending) -> None:
         """What comes next on the connection waits for this answer."""
         # The parent asks of a cycle only what a pending one has too.
@@ -205,10 +217,14 @@ class Protocol(HttpToolsProtocol):
         """Write an answer in one piece."""
         if pending.disconnected:
             return
-        lines = [name + b": " + value for name, value in (*self.server_state.default_headers, *headers)]
+        lines = [_STATUS_LINES[status], *map(_line, self.server_state.default_headers), *map(_line, headers)]
         if not pending.keep_alive:
             lines.append(b"connection: close")
-        self.transport.write_now(b"\r\n".join((_STATUS_LINES[status], *lines, b"", content)))  # type: ignore[attr-defined]  # ours
+        lines += (b"", content)
+        self.transport.write_now(b"\r\n".join(lines))  # type: ignore[attr-defined]  # ours
+        if pending.keep_alive and not self.pipeline:
+            self._rest()
+            return
         if not pending.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -218,15 +234,23 @@ class Protocol(HttpToolsProtocol):
         content = repeated.body_of(data) if self._has_answered() else None
         if content is None:
             return False
-        plain = direct.again(repeated.plain, len(content))
-        if plain is not None:
-            self._unset_keepalive_if_required()
-            body = direct.body(plain)
+        if direct.may(repeated.plain, len(content)):
+            body = Body(None)
             body.add(content)
-            if direct.serve(plain, body, self):
+            if direct.serve(repeated.plain, body, self):
                 return True
         self._is_left = True
         return False
+
+    def _rest(self) -> None:
+        """All that came is answered: as `on_response_complete`, but a timer that runs is not set again."""
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _has_answered(self) -> bool:
         """Whether nothing that came before waits for an answer."""

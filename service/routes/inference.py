@@ -197,11 +197,9 @@ def plan(
         BadTensor: the rows are not what the model takes.
     """
     media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
-    if not _is_small(media, body.size):
+    if not _is_small(media, body.size) or _has_a_large_answer(model, action, body.size):
         return None
     expected = model.expected[action]
-    if _has_a_large_answer(model, action, body.size):
-        return None
     question = body.question(expected) or codecs.decode(body.whole(), media, expected)
     if question.per_feature or len(question.rows) * _answer_bytes(model, action) > _SMALL_BYTES:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from service.serving.codecs import Expected
-from service.serving.codecs.json_numbers import Float32, Numbers, nesting
+from service.serving.codecs.json_numbers import Float32, nesting, read_whole
 from service.serving.codecs.json_rows import inner_extents
 
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
@@ -46,20 +46,18 @@ def read(body: bytes, expected: Expected) -> Dense | None:
     at = 0 if found is None else found.end()
     depth = nesting(body, at)
     nested = () if depth == 1 else inner_extents(depth, expected)
-    if found is None or nested is None:
+    if found is None or nested is None or (whole := read_whole(body, nested, at)) is None:
         return None
-    numbers = Numbers(nested, len(body))
-    if not numbers.end(body, at) or numbers.rest is None:
-        return None
+    array, rest = whole
     try:
-        document = orjson.loads(b'%b"%b"%b' % (body[:at], _GAP.encode(), numbers.rest))
+        document = orjson.loads(b'%b"%b"%b' % (body[:at], _GAP.encode(), rest))
     except orjson.JSONDecodeError:
         return None
     if not _has_a_gap(document):
         return None
-    array, end = numbers.take(), len(body) - len(numbers.rest)
-    whole = all(body.find(mark, at, end) < 0 for mark in (b".", b"e", b"E"))
-    return Dense(document, array, whole and bool(np.abs(array).max() < _WHOLE_BELOW), nested)
+    end = len(body) - len(rest)
+    integers = all(body.find(mark, at, end) < 0 for mark in (b".", b"e", b"E"))
+    return Dense(document, array, integers and bool(np.abs(array).max() < _WHOLE_BELOW), nested)
 
 
 def _has_a_gap(document: object) -> bool:

@@ -13,8 +13,8 @@ Float32 = np.ndarray[tuple[int], np.dtype[np.float32]]
 _BRACKETS = re.compile(rb"(?:\[[ \t\r\n]*)+(?=[^\[ \t\r\n])")
 _MOST_BRACKETS_BYTES = 1024
 _MOST_REST_BYTES = 1024 * 1024
-# A float32 between 0 and 1 takes ten bytes with its comma, and few numbers take less than four.
-_BYTES_A_NUMBER = 4
+# A float32 between 0 and 1 takes ten bytes with its comma, few numbers take less than four, and none one.
+_BYTES_A_NUMBER, _LEAST_BYTES_A_NUMBER = 4, 2
 _PADDING = bytes(LOOKAHEAD)
 
 
@@ -122,6 +122,25 @@ class Numbers:
                 break
             self._numbers = np.concatenate([self._numbers, np.empty_like(self._numbers)])
         return at
+
+
+def read_whole(text: bytes, inner: tuple[int, ...], at: int = 0) -> tuple[Float32, bytes] | None:
+    """What `Numbers` reads, in less time where all of the text is there.
+
+    Args:
+        text: one array and something behind it.
+        inner: items of an array at each depth within the outermost one.
+        at: where it begins.
+
+    Returns:
+        The numbers and what came behind them; None where it is no such array, or one for a careful reader.
+    """
+    numbers = np.empty(len(text) // _LEAST_BYTES_A_NUMBER + LOOKAHEAD, np.float32)
+    state = np.zeros(COUNTS + 1 + len(inner), np.int64)
+    end = scan(np.frombuffer(text + _PADDING, np.uint8), at, numbers, _extents(inner), state)
+    if state.item(STAGE) != DONE or not 0 <= end <= len(text):
+        return None
+    return numbers[: state.item(FILLED)], text[end:]
 
 
 @cache

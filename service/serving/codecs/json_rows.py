@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import orjson
 
-from service.serving.codecs.json_numbers import Numbers, nesting
+from service.serving.codecs.json_numbers import Float32, Numbers, nesting, read_whole
 from service.serving.codecs.rows import Expected, Question, Rows
 
 _MOST_HEAD_BYTES = 4096
@@ -69,7 +69,8 @@ class RowsReader:
         if numbers is None or not numbers.end(part, at):
             self._fits = False
             return None
-        question = _question(self._head, numbers, self.expected)
+        found = numbers.take(self.expected.width)
+        question = _question(self._head, found, numbers.rest or b"", numbers.depth, self.expected)
         self._fits = question is not None
         return question
 
@@ -92,18 +93,16 @@ def read(body: bytes, expected: Expected) -> Question | None:
     """The rows of a whole body; None where it does not fit."""
     opens = body.find(b"[")
     inner = inner_extents(nesting(body, opens), expected)
-    if inner is None:
+    found = None if inner is None else read_whole(body, inner, opens)
+    if inner is None or found is None:
         return None
-    numbers = Numbers(inner, len(body))
-    return _question(body[:opens], numbers, expected) if numbers.end(body, opens) else None
+    return _question(body[:opens], *found, 1 + len(inner), expected)
 
 
 def read_lists(text: bytes, expected: Expected) -> Rows | None:
     """The flat rows of a bare `[[…], …]`; None where it is anything else."""
-    numbers = Numbers((expected.width,), len(text))
-    if not numbers.end(text) or numbers.rest:
-        return None
-    return numbers.take(expected.width).reshape(-1, expected.width)
+    found = read_whole(text, (expected.width,))
+    return None if found is None or found[1] else found[0].reshape(-1, expected.width)
 
 
 def inner_extents(depth: int | None, expected: Expected) -> tuple[int, ...] | None:
@@ -113,13 +112,12 @@ def inner_extents(depth: int | None, expected: Expected) -> tuple[int, ...] | No
     return expected.shape if depth == 1 + len(expected.shape) and depth > 2 else None
 
 
-def _question(head: bytes, numbers: Numbers, expected: Expected) -> Question | None:
+def _question(head: bytes, numbers: Float32, rest: bytes, depth: int, expected: Expected) -> Question | None:
     """What was asked, by all that came; None if it is more than rows and `per_feature`."""
-    per_feature = _said(head, numbers.rest or b"")
+    per_feature = _said(head, rest)
     if per_feature is None:
         return None
-    rows = numbers.take(expected.width).reshape(-1, expected.width)
-    return Question(rows, numbers.depth == 2, None, per_feature)
+    return Question(numbers.reshape(-1, expected.width), depth == 2, None, per_feature)
 
 
 def _said(head: bytes, rest: bytes) -> bool | None:

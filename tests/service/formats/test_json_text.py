@@ -85,3 +85,9 @@ def test_a_number_may_be_cut_anywhere(text: str) -> None:
         if expected is not None:
             assert numbers.take()[20] == expected
             assert numbers.rest == b"}"
+
+
+def test_there_is_room_for_the_shortest_numbers() -> None:
+    rows = np.random.default_rng(0).integers(0, 10, (3, 5000))
+    text = str(rows.tolist()).replace(" ", "").encode()
+    np.testing.assert_array_equal(read_lists(text, Expected(5000, (5000,))), rows)

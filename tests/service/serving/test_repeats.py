@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from service.direct import Direct, Plain, Target
 from service.repeats import RepeatedHead
+from service.sending import Protocol
 from tests.service.serving.on_a_port import PATH, ROUTE, ROWS, Gateway, plainly, read_answers, request
 
 TARGET = Target(PATH, ROUTE, "encode", "digits-code")
@@ -138,3 +140,40 @@ def test_a_repeated_head_is_not_read_again_but_its_key_is_asked_for(
     assert [len(body["codes"]) for _, body in answers] == [1, 2, 3, 1]
     assert read == [PATH.encode()]
     assert taken[:3] == [True] * 3
+
+
+def test_a_connection_that_rests_too_long_is_closed_and_one_in_use_is_not(
+    gateway: Gateway, taken: list[bool]
+) -> None:
+    def tick(protocol: Protocol, *, rested: bool) -> None:
+        """Its timer is over, as it is some time after the first answer."""
+        done = threading.Event()
+
+        def over() -> None:
+            if rested:
+                protocol._rests_since -= protocol.timeout_keep_alive
+            protocol.timeout_keep_alive_handler()
+            done.set()
+
+        protocol.loop.call_soon_threadsafe(over)
+        assert done.wait(60)
+
+    def ask() -> None:
+        others = set(gateway.server.server_state.connections)
+        with gateway.line() as line:
+
+            def answer() -> int:
+                line.sendall(request(PATH, _body(1)))
+                return int(read_answers(line, 1)[0][0])
+
+            assert answer() == 200
+            (protocol,) = set(gateway.server.server_state.connections) - others
+            assert isinstance(protocol, Protocol)
+            for _ in range(2):
+                assert answer() == 200
+                tick(protocol, rested=False)
+            assert answer() == 200
+            tick(protocol, rested=True)
+            assert line.recv(1) == b""
+
+    plainly(gateway, taken, ask)
