@@ -117,8 +117,8 @@ def _settle() -> None:
 def keep_memory() -> None:
     """Have the C library keep what large bodies freed for the next ones, up to a limit.
 
-    Given back and asked for again, each page of it is a fault of the processor, and there are thousands of
-    them in a megabyte body's rows.
+    Given back and asked for again, each page of it is a fault of the processor, and the rows of one large
+    body have hundreds.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc; others have neither the function nor the habit
