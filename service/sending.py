@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -34,13 +34,15 @@ class Gathered:
     Args:
         transport: the connection.
         soon: the event loop's own `call_soon`.
-        connections: all that the server has.
+        is_alone: whether it is the server's only connection.
     """
 
-    __slots__ = ("_connections", "_kept", "_soon", "_transport", "is_closing")
+    __slots__ = ("_is_alone", "_kept", "_soon", "_transport", "is_closing")
 
-    def __init__(self, transport: asyncio.Transport, soon: Callable[..., object], connections: Sized) -> None:
-        self._transport, self._soon, self._connections = transport, soon, connections
+    def __init__(
+        self, transport: asyncio.Transport, soon: Callable[..., object], is_alone: Callable[[], bool]
+    ) -> None:
+        self._transport, self._soon, self._is_alone = transport, soon, is_alone
         self._kept: list[bytes] = []
         self.is_closing = transport.is_closing
 
@@ -56,7 +58,7 @@ class Gathered:
         A client of many connections that is woken by the first answer takes the processor from who writes the
         next; of answers that leave right behind each other it finds several.
         """
-        if self._kept or len(self._connections) > 1:
+        if self._kept or not self._is_alone():
             self.write(data)
         elif not self._transport.is_closing():
             self._transport.write(data)
@@ -139,7 +141,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
         """A client has come."""
         super().connection_made(
-            cast(asyncio.Transport, Gathered(transport, self.loop.call_soon, self.connections))
+            cast(asyncio.Transport, Gathered(transport, self.loop.call_soon, self.is_alone))
         )
 
     def data_received(self, data: bytes) -> None:

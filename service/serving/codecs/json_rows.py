@@ -93,8 +93,7 @@ def read(body: bytes, expected: Expected) -> Question | None:
     """The rows of a whole body; None where it does not fit."""
     opens = body.find(b"[")
     inner = inner_extents(nesting(body, opens), expected)
-    found = None if inner is None else read_whole(body, inner, opens)
-    if inner is None or found is None:
+    if inner is None or (found := read_whole(body, inner, opens)) is None:
         return None
     return _question(body[:opens], *found, 1 + len(inner), expected)
 
