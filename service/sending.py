@@ -37,7 +37,10 @@ class Gathered:
         is_alone: whether it is the server's only connection.
     """
 
-    __slots__ = ("_is_alone", "_kept", "_soon", "_transport", "is_closing")
+    __slots__ = (
+        *("_is_alone", "_kept", "_soon", "_transport"),
+        *("is_closing", "pause_reading", "resume_reading"),
+    )
 
     def __init__(
         self, transport: asyncio.Transport, soon: Callable[..., object], is_alone: Callable[[], bool]
@@ -45,6 +48,7 @@ class Gathered:
         self._transport, self._soon, self._is_alone = transport, soon, is_alone
         self._kept: list[bytes] = []
         self.is_closing = transport.is_closing
+        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
 
     def write(self, data: bytes) -> None:
         """Send it, soon."""
@@ -169,10 +173,10 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Some of its body is here."""
-        if self._body is None:
-            super().on_body(body)
-        else:
+        if self._body is not None:
             self._body.add(body)
+        else:
+            super().on_body(self._begun(body))
 
     def on_message_complete(self) -> None:
         """All of it is here."""
@@ -249,6 +253,19 @@ class Protocol(HttpToolsProtocol):
                 return True
         self._is_left = True
         return False
+
+    def _begun(self, body: bytes) -> bytes:
+        """What is to be added to the body that the application has not taken yet.
+
+        Of an empty one its parent makes a copy of each part, and of that another when it is asked for.
+        """
+        held: bytes | bytearray = self.cycle.body
+        if not held:
+            self.cycle.body = cast(bytearray, body)
+            return b""
+        if isinstance(held, bytes):
+            self.cycle.body = bytearray(held)
+        return body
 
     def _rest(self) -> None:
         """All that came is answered: as `on_response_complete`, but a timer that runs is not set again."""

@@ -27,6 +27,7 @@ from service.problems import answer, kind_of
 from service.request_ids import chosen_id
 from service.routes import inference, inference_v2
 from service.routes.answered import Answered, Parts, Sent, T
+from service.routes.inference_arriving import LARGE_BYTES
 from service.sending import ANSWERING, sent_whole
 from service.serving.engine import Action
 from service.serving.errors import ClientGone
@@ -34,7 +35,6 @@ from service.tallies import Spread, Tally
 from service.turns import Turns
 
 PREFIX, PROTOCOL_PREFIX = "/v1/models/", "/v2/models/"
-LARGE_BYTES = 1024 * 1024
 _ACTIONS: dict[str, Action] = {action: action for action in get_args(Action)}
 _ROUTES: dict[Action, str] = {action: f"{PREFIX}{{name}}/{action}" for action in _ACTIONS.values()}
 _PROTOCOL_ROUTES = (

@@ -7,7 +7,7 @@ leads requests for them past the framework (`service/shortcut.py`) to the same `
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, NamedTuple
@@ -26,6 +26,7 @@ from service.routes.answered import (
     respond,
     server_timing,
 )
+from service.routes.inference_arriving import LARGE_BYTES, Underway, formed, size_of
 from service.routes.inference_wire import (
     Codes,
     Outputs,
@@ -38,18 +39,26 @@ from service.routes.inference_wire import (
 from service.routes.models import Reference
 from service.serving import codecs
 from service.serving.arriving import Arriving, Body
-from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
+from service.serving.codecs import (
+    CSV,
+    FORMATS,
+    JSON,
+    ONE_ARRAY,
+    RAW,
+    Expected,
+    Question,
+    Reply,
+    compression,
+)
 from service.serving.codecs.json_rows import RowsReader
 from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor
 from service.serving.forward import LoadedModel
 from service.serving.thresholds import anomalies
 
-Parse = Callable[[Parts], Awaitable[tuple[Question, float]]]
-
 router = APIRouter(prefix="/v1/models", tags=["inference"])
 # What is smaller is read and written where it is: a hop to a thread costs more than that.
-_INLINE_BYTES = {JSON: 1024 * 1024, CSV: 64 * 1024}
+_INLINE_BYTES = {JSON: LARGE_BYTES, CSV: 64 * 1024}
 _SMALL_BYTES = 64 * 1024
 # A double at its longest, with what is between it and the next.
 _MOST_TEXT_BYTES = 32
@@ -133,21 +142,25 @@ async def infer(
     media, wanted = _negotiated(sent.get(b"content-type"), sent.get(b"accept"))
     model = engine.held(name) or await engine.model(name)
     parse = partial(_parse, engine.limit_bytes, sent, media, model.expected[action])
-    size = _arriving_size(sent, media, action)
+    size = size_of(sent, media, action)
     with nullcontext() if size is None else Arriving(engine, action, model, size) as arriving:
         if arriving is None:
+            underway = None
             question, parsed = await read(parse)
         else:
-            question, parsed = await read(partial(_end, arriving, receive, parse), arriving.feed)
+            underway = Underway(arriving, action, wanted, receive)
+            question, parsed = await read(partial(underway.end, parse), arriving.feed)
         per_feature = per_feature or question.per_feature
         if per_feature:
             _refuse_odd(action, question, wanted)
         threshold = await engine.threshold(name, model) if action == "score" else None
-        if arriving is not None and arriving.is_whole:
-            answer = await arriving.answer(receive)
+        lists = None
+        if underway is not None and underway.is_whole:
+            answer, lists = await underway.answer()
         else:
             answer = await engine.run(action, model, question.rows, per_feature=per_feature, receive=receive)
     reply = _reply(action, answer, question, threshold)
+    reply.lists = lists
     weight = 2 * answer.values.nbytes
     if weight <= _SMALL_BYTES:
         content = codecs.encode(reply, wanted, question.encoding)
@@ -249,27 +262,6 @@ async def _respond(
     return await respond(request, way)
 
 
-def _arriving_size(sent: Sent, media: str, action: Action) -> int | None:
-    """The bytes of a body that may be read while it comes: large, JSON, and with nothing behind its rows."""
-    size = sent.get(b"content-length", b"")
-    # Behind the rows of `score` may stand what else is wanted of each.
-    plain = media == JSON and action != "score" and b"content-encoding" not in sent and b"x-shape" not in sent
-    return int(size) if plain and size.isdigit() and int(size) > _INLINE_BYTES[JSON] else None
-
-
-async def _end(
-    arriving: Arriving, receive: Receive | None, parse: Parse, parts: Parts
-) -> tuple[Question, float]:
-    """What came, or where it was not as plain as it seemed, what is read of the whole."""
-    question = arriving.end()
-    if question is None:
-        return await parse(parts)
-    # The next large body is read when there is nearly nothing left to do of this one: if reading ran ahead of
-    # the device, rows and bodies would fill the memory.
-    await arriving.nearly_computed(receive)
-    return question, arriving.parse_seconds
-
-
 async def _parse(
     limit_bytes: int,
     sent: Sent,
@@ -320,8 +312,6 @@ def _is_small(media: str, weight: int) -> bool:
 
 def _reply(action: Action, answer: Answer, question: Question, threshold: Mapping[str, Any] | None) -> Reply:
     model, values = answer.model, answer.values
-    # Rows come back in the form in which they were sent.
-    flat = action == "reconstruct" and question.flat
     if action == "encode":
         return Reply("codes", values, {"model": model.told})
     beside: dict[str, Any] = dict(answer.beside)
@@ -333,7 +323,7 @@ def _reply(action: Action, answer: Answer, question: Question, threshold: Mappin
     rows = action in ("decode", "reconstruct")
     return Reply(
         _NAMES[action],
-        values.reshape(len(values), -1) if flat else values,
+        formed(action, question, values),
         beside,
         columns=model.facts.columns if rows else None,
         white=model.expected["encode"].white if rows else None,

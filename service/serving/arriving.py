@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import Self
 
 from starlette.types import Receive
 
-from service.serving.codecs import Expected, Question, Rows
+from service.serving.codecs import Array, Expected, Question, Rows
 from service.serving.codecs.json_rows import RowsReader
-from service.serving.engine import Action, Answer, Engine
+from service.serving.engine import MAIN, Action, Answer, Engine
 from service.serving.forward import LoadedModel
 from service.serving.lane import Awaited
 
@@ -62,7 +63,6 @@ class Arriving:
         size: of the body, in bytes.
 
     Attributes:
-        is_whole: whether all of it came and was read here.
         parse_seconds: how long its reading took so far, the waiting for more of it left out.
     """
 
@@ -70,7 +70,6 @@ class Arriving:
         self._engine, self._action, self._model = engine, action, model
         self._reader = RowsReader(model.expected[action], size)
         self._asked: list[Awaited] = []
-        self.is_whole = False
         self.parse_seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -107,16 +106,17 @@ class Arriving:
             return None
         if len(question.rows):
             self._send(question.rows)
-        self.is_whole = True
         return question
 
-    async def nearly_computed(self, receive: Receive | None) -> None:
-        """Wait for all rows but those that were sent off last.
+    async def computed(self, receive: Receive | None, which: slice) -> AsyncIterator[Array]:
+        """What the model makes of the parts of the rows that were sent off, each as soon as it is there.
 
         Raises:
             ClientGone: the client left before.
         """
-        await self._engine.computed(self._asked[:-1], receive)
+        for asked in self._asked[which]:
+            (made,) = await self._engine.computed([asked], receive)
+            yield made[MAIN[self._action]]
 
     async def answer(self, receive: Receive | None) -> Answer:
         """What the model made of all rows, in their order.

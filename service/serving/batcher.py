@@ -2,7 +2,8 @@
 
 No timer. What arrives is gathered for as long as each turn of the event loop brings more. A batch that will
 be short runs on the loop itself, where the way to a thread and back would cost more than it; a longer one
-goes to the one engine thread of the device, and the next batch grows while it is there.
+goes to the one engine thread of the device, and the next batch grows while it is there. Where that is long
+again the thread takes it itself: the loop may be reading a body, and the device would wait for it.
 
 Lanes (a model and what is asked of it) take turns; a request that was cut is put together again.
 """
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence, Sized
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,14 +27,32 @@ from service.serving.lane import Arrays, Asked, Awaited, Lane, Part, Wants
 
 INLINE_SECONDS = 0.002
 """A batch that is expected to take no longer runs on the event loop."""
+WORTH_SECONDS = 0.006
+"""A batch that takes as long is worth a pass of its own, though more rows are coming."""
 BATCH_SECONDS = 0.02
 """What a batch may take where more rows wait than fit: the most that one row waits for another's."""
 _LEAST = 16
 _ENOUGH_ROWS = 32
 
 
+class Job(NamedTuple):
+    """One batch: rows of one lane, and the arrays that any of them wants."""
+
+    lane: Lane
+    parts: list[Part]
+    wants: Wants
+
+
+class Outcome(NamedTuple):
+    """What a pass made, or why it made nothing, and when it began and ended."""
+
+    made: Arrays | Exception
+    began: float
+    ended: float
+
+
 class Batcher:
-    """The queue of one device, used from the event loop alone.
+    """The queue of one device; the event loop alone fills it.
 
     Args:
         rows_queued: how many rows may wait; more are refused.
@@ -48,7 +68,9 @@ class Batcher:
     def __init__(self, *, rows_queued: int, batch_rows: int, prepare: Callable[[], None]) -> None:
         self._rows_queued, self._batch_rows, self._prepare = rows_queued, batch_rows, prepare
         self._lanes: deque[Lane] = deque()
-        self._jobs: queue.SimpleQueue[tuple[Lane, list[Part], Wants] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # Of what waits and of `busy`: the engine thread takes its next batch itself.
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._scheduled = False
@@ -80,13 +102,15 @@ class Batcher:
             Overloaded: too many rows are waiting already.
         """
         loop = self._loop or self._begin()
-        if self.waiting_rows and self.waiting_rows + asked.count > self._rows_queued:
-            raise Overloaded(f"{self.waiting_rows} rows are waiting for the device; try again")
-        if not lane.waiting:
-            self._lanes.append(lane)
-        lane.add(asked)
-        self.waiting_rows += asked.count
-        if not (self.busy or self._scheduled):
+        with self._lock:
+            if self.waiting_rows and self.waiting_rows + asked.count > self._rows_queued:
+                raise Overloaded(f"{self.waiting_rows} rows are waiting for the device; try again")
+            if not lane.waiting:
+                self._lanes.append(lane)
+            lane.add(asked)
+            self.waiting_rows += asked.count
+            is_free = not self.busy
+        if is_free and not self._scheduled:
             if alone:
                 self._turn()
             else:
@@ -123,33 +147,32 @@ class Batcher:
                 # Others have a right to the loop too: the rest is run in its next turn.
                 self._again()
                 return
-            self._next(inline=True)
+            with self._lock:
+                short = self._next_seconds() <= INLINE_SECONDS
+                job = self._take()
+                self.busy = job is not None and not short
+            if self.busy:
+                self._jobs.put(job)
+            elif job is not None:
+                self._deal(job, _pass(job))
 
-    def _next(self, *, inline: bool) -> None:
-        """Run one batch of the lane whose turn it is; without `inline` only one for the thread."""
+    def _next_seconds(self) -> float:
+        """How long the next batch will take."""
         lane = self._lanes[0]
-        room = self._room(lane)
-        short = lane.pace.seconds(min(lane.left, room)) <= INLINE_SECONDS
-        if short and not inline:
-            self._again()
-            return
-        self._lanes.popleft()
+        return lane.pace.seconds(min(lane.left, self._room(lane)))
+
+    def _take(self) -> Job | None:
+        """The next batch, of the lane whose turn it is; None where all that waited there have left."""
+        lane = self._lanes.popleft()
         had = lane.left
-        parts = lane.take(room)
+        parts = lane.take(self._room(lane))
         gone = had - lane.left
         self.waiting_rows -= gone
         if gone := gone - sum([stop - start for _, start, stop in parts]):
             metrics.rows_dropped.inc(gone)
         if lane.waiting:
             self._lanes.append(lane)
-        if not parts:
-            return
-        wants = _all_wants(parts)
-        if short:
-            self._deal(lane, parts, *_pass(lane, parts, wants))
-        else:
-            self.busy = True
-            self._jobs.put((lane, parts, wants))
+        return Job(lane, parts, _all_wants(parts)) if parts else None
 
     def _room(self, lane: Lane) -> int:
         most = min(self._batch_rows, lane.most_rows)
@@ -164,28 +187,41 @@ class Batcher:
             self._loop.call_soon(self._turn)
 
     def _engine(self) -> None:
+        """Run what the loop hands over, and what has become long meanwhile: the device is not to be idle."""
         self._prepare()
         while (job := self._jobs.get()) is not None:
-            lane, parts, wants = job
-            outcome = _pass(lane, parts, wants)
-            try:
-                assert self._loop is not None  # it was there before this thread
-                self._loop.call_soon_threadsafe(self._ended, lane, parts, *outcome)
-            except RuntimeError:
-                return  # the loop is closed: nobody waits
+            while job is not None:
+                done, outcome = job, _pass(job)
+                job = self._following()
+                try:
+                    assert self._loop is not None  # it was there before this thread
+                    self._loop.call_soon_threadsafe(self._ended, done, outcome)
+                except RuntimeError:
+                    return  # the loop is closed: nobody waits
 
-    def _ended(
-        self, lane: Lane, parts: list[Part], made: Arrays | Exception, began: float, ended: float
-    ) -> None:
-        self.busy = False
-        # The next batch first: the device is idle until it has one.
-        while self._lanes and not (self.busy or self._scheduled):
-            self._next(inline=False)
-        self._deal(lane, parts, made, began, ended)
+    def _following(self) -> Job | None:
+        """The batch to run right after one; None where the loop has to see to it, or the end has come."""
+        with self._lock:
+            job = None
+            while (
+                job is None and self._lanes and self._next_seconds() >= WORTH_SECONDS and self._jobs.empty()
+            ):
+                job = self._take()
+            self.busy = job is not None
+            return job
 
-    def _deal(
-        self, lane: Lane, parts: list[Part], made: Arrays | Exception, began: float, ended: float
-    ) -> None:
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        if self._lanes and not (self.busy or self._scheduled):
+            # The next batch first: the device is idle until it has one.
+            if self._next_seconds() > INLINE_SECONDS:
+                self._turn()
+            else:
+                self._again()
+        self._deal(job, outcome)
+
+    def _deal(self, job: Job, outcome: Outcome) -> None:
+        lane, parts, _ = job
+        made, began, ended = outcome
         seconds = ended - began
         if isinstance(made, Exception):
             for asked, _, _ in parts:
@@ -228,8 +264,9 @@ def _all_wants(parts: Sequence[Part]) -> Wants:
     return wants
 
 
-def _pass(lane: Lane, parts: Sequence[Part], wants: Wants) -> tuple[Arrays | Exception, float, float]:
-    """One forward pass over the parts' rows; when it began and ended."""
+def _pass(job: Job) -> Outcome:
+    """One forward pass over the parts' rows."""
+    lane, parts, wants = job
     began = time.perf_counter()
     try:
         pieces = [
@@ -240,7 +277,7 @@ def _pass(lane: Lane, parts: Sequence[Part], wants: Wants) -> tuple[Arrays | Exc
         made: Arrays | Exception = lane.forward(rows, wants)
     except Exception as error:
         made = error
-    return made, began, time.perf_counter()
+    return Outcome(made, began, time.perf_counter())
 
 
 def _put(part: Part, made: Arrays, here: slice) -> Arrays:

@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from autoencoders.errors import BundleDamaged
 from service import metrics
-from service.serving.batcher import Batcher
+from service.serving.batcher import INLINE_SECONDS, WORTH_SECONDS, Batcher
 from service.serving.cache import ModelCache
 from service.serving.codecs import Rows
 from service.serving.counted import Counted
@@ -34,7 +34,9 @@ from store.models import Models
 
 __all__ = ["Action", "Answer", "Engine", "Resolved"]
 
-_MAIN: dict[Action, str] = {"encode": "code", "decode": "rows", "reconstruct": "rows", "score": "error"}
+MAIN: dict[Action, str] = {"encode": "code", "decode": "rows", "reconstruct": "rows", "score": "error"}
+"""Which of a pass's arrays an action is answered with first."""
+
 _WANTS: dict[Action, Wants] = {
     "encode": frozenset({"code"}),
     "decode": frozenset({"rows"}),
@@ -42,8 +44,8 @@ _WANTS: dict[Action, Wants] = {
     "score": frozenset({"error", "percentile"}),
 }
 _WHY = frozenset({"error", "percentile", "share"})
-# Large products take less a row, and small ones are done sooner after the last row has come.
-_WORTH_SECONDS = 0.008
+# A device that is free begins with less than is worth a pass, though not in the event loop, which reads on.
+_WORTH_IDLE_SECONDS = 1.5 * INLINE_SECONDS
 # What reading a model ends in whose files are being removed.
 _REMOVED = (ArtifactMissing, BundleDamaged)
 _BESIDE = {"percentile": "percentiles", "share": "per_feature"}
@@ -161,7 +163,8 @@ class Engine:
 
     def is_enough(self, action: Action, model: LoadedModel, rows: int) -> bool:
         """Whether so many rows are worth a pass of their own while more of their request are coming."""
-        return _lane(action, model).pace.seconds(rows) > _WORTH_SECONDS
+        least = WORTH_SECONDS if self._batcher.pressed else _WORTH_IDLE_SECONDS
+        return _lane(action, model).pace.seconds(rows) > least
 
     def submit(self, action: Action, model: LoadedModel, rows: Rows, *, first: bool) -> Awaited:
         """Put some of a request's rows on their way; `gathered` has the answer to all of them.
@@ -230,7 +233,7 @@ class Engine:
     def answer(self, action: Action, model: LoadedModel, asked: Asked, made: Arrays) -> Answer:
         """What came out, counted."""
         self._counted[action].answered(asked)
-        main = made[_MAIN[action]]
+        main = made[MAIN[action]]
         beside = {} if action != "score" else {_BESIDE[name]: made[name] for name in _BESIDE if name in made}
         return Answer(main, beside, model, asked.queue_seconds, asked.compute_seconds)
 

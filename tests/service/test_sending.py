@@ -20,6 +20,16 @@ LARGE = bytes(range(256)) * 40_000
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
+    if path == "/echo":
+        taken = bytearray()
+        while (message := await receive())["type"] == "http.request":
+            taken += message["body"]
+            assert type(message["body"]) is bytes
+            if not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(taken)})
+        return
     await receive()
     if path == "/broken":
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
@@ -120,6 +130,27 @@ def test_large_answers_and_streams_arrive_whole(port: int) -> None:
         for _ in range(2):
             assert client.get("/large").content == LARGE
             assert client.get("/stream").text == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("piece", [1, 700, 100_000, 3_000_000])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_reaches_the_application_whole_however_it_comes(
+    port: int, piece: int, is_chunked: bool
+) -> None:
+    body = LARGE[: 4000 * piece]
+    pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        headers = {} if is_chunked else {"Content-Length": str(len(body))}
+        for _ in range(2):
+            assert client.post("/echo", content=iter(pieces), headers=headers).content == body
+        # All pieces of one body in one packet, before anybody asked for them.
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (*pieces[:50], b""))
+        with socket.create_connection(("127.0.0.1", port)) as line:
+            head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            line.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + framed)
+            seen = b"".join(iter(lambda: line.recv(65536), b""))
+    assert seen.startswith(b"HTTP/1.1 200 OK")
+    assert b"".join(pieces[:50])[-1000:] in seen
 
 
 def test_a_connection_that_closes_gets_its_answer_first(port: int) -> None:

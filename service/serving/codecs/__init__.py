@@ -36,6 +36,7 @@ __all__ = [
     "ONE_ARRAY",
     "PNG",
     "RAW",
+    "Array",
     "Expected",
     "Question",
     "Reply",

@@ -54,6 +54,7 @@ class Reply:
             version and space.
         columns: the names of the values' columns, where they are a table's rows.
         white: what a white pixel is in the values' units, where they are pictures.
+        lists: the values in JSON, where they were written before all of them were there.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Reply:
     beside: dict[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     white: float | None = None
+    lists: bytes | None = None
 
     @property
     def per_row(self) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from starlette.types import Message, Scope
 
 from service.app import Application
+from service.serving.codecs import json_answers
 from service.turns import AT_ONCE, Turns
 from tests.service.conftest import Door
 from tests.service.serving.on_a_port import held
@@ -132,6 +134,44 @@ def test_rows_are_computed_before_the_last_of_them_has_come(served: Door, passes
     np.testing.assert_allclose(asked.document["codes"], whole.json()["codes"], rtol=1e-5, atol=1e-5)
     assert asked.document["model"] == whole.json()["model"]
     assert sum(passes) == 2 * len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("action", "shape"),
+    [
+        ("encode", (64,)),
+        ("encode", (8, 8)),
+        ("reconstruct", (64,)),
+        ("reconstruct", (8, 8)),
+        ("decode", (10,)),
+    ],
+)
+def test_an_answer_that_is_written_in_parts_is_that_of_any_other_body(
+    served: Door, monkeypatch: pytest.MonkeyPatch, action: str, shape: tuple[int, ...]
+) -> None:
+    if action == "decode":
+        shape = (served.portal.call(served.app.state.gateway.engine.model, "digits-code").code_size,)
+    rows = np.random.default_rng(1).random((300_000 // math.prod(shape), *shape), np.float32)
+    pieces = []
+    add = json_answers.Lists.add
+
+    def counting(lists: json_answers.Lists, values: Any) -> None:
+        pieces.append(len(values))
+        add(lists, values)
+
+    monkeypatch.setattr(json_answers.Lists, "add", counting)
+    asked = Exchange(orjson.dumps({"inputs": rows}, option=orjson.OPT_SERIALIZE_NUMPY), action=action)
+    served.portal.call(asked.run, served)
+    whole = served.post(f"/v1/models/digits-code/{action}", content=rows.tobytes(), headers={
+        "Content-Type": "application/octet-stream", "X-Shape": ",".join(map(str, rows.shape))
+    })  # fmt: skip
+    assert (asked.status, whole.status_code) == (200, 200)
+    (name,) = asked.document.keys() - {"model"}
+    found, expected = np.array(asked.document[name]), np.array(whole.json()[name])
+    assert found.shape == (rows.shape if action == "reconstruct" else expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert len(pieces) > 1
+    assert sum(pieces) == len(rows)
 
 
 @pytest.mark.parametrize("action", ["encode", "reconstruct", "score"])

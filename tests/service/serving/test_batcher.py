@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,67 +10,10 @@ from hypothesis import strategies as st
 from service.serving.batcher import Batcher
 from service.serving.codecs import Rows
 from service.serving.errors import ClientGone, Overloaded
-from service.serving.lane import Arrays, Forward, Lane, Wants
-from service.serving.pace import Pace
+from service.serving.lane import Arrays, Wants
 from service.serving.statistics import Statistics
+from tests.service.serving.recorded import BOTH, INSTANTLY, LONG, TWICE, Recorded, lane_of, rows_of, run
 from tests.service.serving.waiting import until
-
-TWICE: Wants = frozenset({"twice"})
-BOTH: Wants = frozenset({"twice", "half"})
-INSTANTLY, LONG = 1e-9, 10.0
-
-
-class Recorded:
-    """A function of rows that remembers each batch, and may be told to wait or to fail."""
-
-    def __init__(self, factor: float = 2.0) -> None:
-        self.factor = factor
-        self.batches: list[list[float]] = []
-        self.entered, self.go = threading.Event(), threading.Event()
-        self.go.set()
-        self.fails = False
-
-    def __call__(self, rows: Rows, wants: Wants) -> Arrays:
-        self.batches.append(rows[:, 0].tolist())
-        self.entered.set()
-        assert self.go.wait(60)
-        if self.fails:
-            raise MemoryError("no room for this batch")
-        made = {"twice": rows * np.float32(self.factor), "half": rows / 2}
-        return {name: made[name] for name in wants}
-
-
-class Steady(Pace):
-    """A pace that learns nothing: what passes really take here must not decide where the next one runs."""
-
-    def __init__(self, seconds_per_row: float) -> None:
-        super().__init__()
-        super().learn(1, seconds_per_row)
-
-    def learn(self, rows: int, seconds: float) -> None:
-        pass
-
-
-def lane_of(forward: Forward, *, seconds_per_row: float = INSTANTLY, most_rows: int = 1000) -> Lane:
-    lane = Lane(forward, most_rows, Statistics())
-    lane.pace = Steady(seconds_per_row)
-    return lane
-
-
-def rows_of(*values: float) -> Rows:
-    return np.array([[value, -value] for value in values], np.float32)
-
-
-def run(main: Callable[[Batcher], Coroutine[Any, Any, None]], **given: int) -> None:
-    async def with_batcher() -> None:
-        batcher = Batcher(**{"rows_queued": 100_000, "batch_rows": 16, **given}, prepare=lambda: None)
-        try:
-            await asyncio.wait_for(main(batcher), 60)
-        finally:
-            batcher.close()
-
-    asyncio.run(with_batcher())
-
 
 REQUESTS = st.lists(
     st.tuples(
@@ -160,27 +100,6 @@ def test_one_alone_is_answered_at_once_and_the_first_of_many_is_not() -> None:
     assert forward.batches == [[0], [1, 2]]
 
 
-def test_a_long_batch_leaves_the_loop_free_and_the_next_grows_meanwhile() -> None:
-    forward = Recorded()
-    forward.go.clear()
-
-    async def main(batcher: Batcher) -> None:
-        lane = lane_of(forward, seconds_per_row=LONG)
-        first = batcher.submit(lane, rows_of(0), TWICE)
-        await until(forward.entered.is_set)
-        later = []
-        for number in range(1, 6):
-            later.append(batcher.submit(lane, rows_of(number), TWICE))
-            await asyncio.sleep(0)
-        assert batcher.busy
-        assert batcher.pressed
-        forward.go.set()
-        await asyncio.gather(first.future, *(one.future for one in later))
-
-    run(main)
-    assert forward.batches == [[0], [1, 2, 3, 4, 5]]
-
-
 def test_one_row_passes_a_hundred_thousand() -> None:
     forward = Recorded()
     forward.go.clear()
@@ -190,10 +109,12 @@ def test_one_row_passes_a_hundred_thousand() -> None:
         large = batcher.submit(lane, rows_of(*range(1, 1001)), TWICE)
         await until(forward.entered.is_set)
         small = batcher.submit(lane, rows_of(-7), TWICE)
+        ended: list[str] = []
+        large.future.add_done_callback(lambda _: ended.append("large"))
+        small.future.add_done_callback(lambda _: ended.append("small"))
         forward.go.set()
-        await small.future
-        assert not large.future.done()
         await large.future
+        assert ended == ["small", "large"]
 
     run(main)
     assert -7 in forward.batches[1]
