@@ -27,6 +27,8 @@ from service.serving.lane import Arrays, Asked, Awaited, Lane, Part, Wants
 
 INLINE_SECONDS = 0.002
 """A batch that is expected to take no longer runs on the event loop."""
+ALONE_SECONDS = 0.005
+"""The same for a request beside whose connection there is no other."""
 WORTH_SECONDS = 0.006
 """A batch that takes as long is worth a pass of its own, though more rows are coming."""
 BATCH_SECONDS = 0.02
@@ -84,6 +86,12 @@ class Batcher:
         """Whether rows that come now may have to wait for others."""
         return self.busy or self.waiting_rows >= self._batch_rows
 
+    def is_enough(self, lane: Lane, rows: int) -> bool:
+        """Whether so many rows are worth a batch while more of their request are coming."""
+        # A free device begins with less, though not in the event loop, which is to read on.
+        least = WORTH_SECONDS if self.pressed else 1.5 * INLINE_SECONDS
+        return lane.pace.seconds(rows) > least
+
     def submit(self, lane: Lane, rows: Rows, wants: Wants) -> Awaited:
         """Queue rows; their arrays come by the answer's future.
 
@@ -92,15 +100,26 @@ class Batcher:
         """
         loop = self._loop or self._begin()
         asked = Awaited(rows, len(rows), wants, loop.create_future(), time.perf_counter())
-        self.put(lane, asked, alone=self.answering is not None and len(self.answering) == 1)
+        alone = self.answering is not None and len(self.answering) == 1
+        self._add(lane, asked, INLINE_SECONDS if alone else None)
         return asked
 
     def put(self, lane: Lane, asked: Asked, *, alone: bool) -> None:
-        """Queue rows whose waiter is there already; where they are `alone` they are run now, if they may be.
+        """Queue a whole request's rows whose waiter is there already; while they are `alone` none can follow.
 
         Raises:
             Overloaded: too many rows are waiting already.
         """
+        self._add(lane, asked, ALONE_SECONDS if alone else None)
+
+    def close(self) -> None:
+        """End the engine thread after the batch that it has; whoever still waits is told that we are gone."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _add(self, lane: Lane, asked: Asked, at_once: float | None) -> None:
+        """Queue rows; `at_once` they are run, here if that takes no more seconds; else more are gathered."""
         loop = self._loop or self._begin()
         with self._lock:
             if self.waiting_rows and self.waiting_rows + asked.count > self._rows_queued:
@@ -111,17 +130,11 @@ class Batcher:
             self.waiting_rows += asked.count
             is_free = not self.busy
         if is_free and not self._scheduled:
-            if alone:
-                self._turn()
-            else:
+            if at_once is None:
                 self._scheduled, self._gathered = True, 0
                 loop.call_soon(self._gather)
-
-    def close(self) -> None:
-        """End the engine thread after the batch that it has; whoever still waits is told that we are gone."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
+            else:
+                self._turn(at_once)
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.get_running_loop()
@@ -138,7 +151,7 @@ class Batcher:
         else:
             self._turn()
 
-    def _turn(self) -> None:
+    def _turn(self, inline_seconds: float = INLINE_SECONDS) -> None:
         """Run what was gathered, lane by lane: short batches here, a long one in the thread."""
         self._scheduled = False
         until = time.perf_counter() + INLINE_SECONDS
@@ -148,7 +161,7 @@ class Batcher:
                 self._again()
                 return
             with self._lock:
-                short = self._next_seconds() <= INLINE_SECONDS
+                short = self._next_seconds() <= inline_seconds
                 job = self._take()
                 self.busy = job is not None and not short
             if self.busy:

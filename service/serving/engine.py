@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from autoencoders.errors import BundleDamaged
 from service import metrics
-from service.serving.batcher import INLINE_SECONDS, WORTH_SECONDS, Batcher
+from service.serving.batcher import Batcher
 from service.serving.cache import ModelCache
 from service.serving.codecs import Rows
 from service.serving.counted import Counted
@@ -44,8 +44,6 @@ _WANTS: dict[Action, Wants] = {
     "score": frozenset({"error", "percentile"}),
 }
 _WHY = frozenset({"error", "percentile", "share"})
-# A device that is free begins with less than is worth a pass, though not in the event loop, which reads on.
-_WORTH_IDLE_SECONDS = 1.5 * INLINE_SECONDS
 # What reading a model ends in whose files are being removed.
 _REMOVED = (ArtifactMissing, BundleDamaged)
 _BESIDE = {"percentile": "percentiles", "share": "per_feature"}
@@ -163,8 +161,7 @@ class Engine:
 
     def is_enough(self, action: Action, model: LoadedModel, rows: int) -> bool:
         """Whether so many rows are worth a pass of their own while more of their request are coming."""
-        least = WORTH_SECONDS if self._batcher.pressed else _WORTH_IDLE_SECONDS
-        return _lane(action, model).pace.seconds(rows) > least
+        return self._batcher.is_enough(_lane(action, model), rows)
 
     def submit(self, action: Action, model: LoadedModel, rows: Rows, *, first: bool) -> Awaited:
         """Put some of a request's rows on their way; `gathered` has the answer to all of them.

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from service.serving.batcher import Batcher
+from service.serving.lane import Awaited
 from tests.service.serving.recorded import LONG, TWICE, Recorded, lane_of, rows_of, run
 from tests.service.serving.waiting import until
 
@@ -70,3 +72,17 @@ def test_a_short_batch_behind_a_long_one_is_the_loop_s() -> None:
     run(main)
     assert slow.threads == {"engine"}
     assert fast.threads == {threading.main_thread().name}
+
+
+@pytest.mark.parametrize(("alone", "where"), [(True, threading.main_thread().name), (False, "engine")])
+def test_a_request_alone_goes_to_no_thread_for_a_few_milliseconds(alone: bool, where: str) -> None:
+    forward = Recorded()
+
+    async def main(batcher: Batcher) -> None:
+        lane = lane_of(forward, seconds_per_row=0.004)
+        future = asyncio.get_running_loop().create_future()
+        batcher.put(lane, Awaited(rows_of(1), 1, TWICE, future, time.perf_counter()), alone=alone)
+        await future
+
+    run(main)
+    assert forward.threads == {where}
