@@ -259,6 +259,9 @@ class Protocol(HttpToolsProtocol):
 
         Of an empty one its parent makes a copy of each part, and of that another when it is asked for.
         """
+        cycle: object = self.cycle
+        if type(cycle) is not RequestResponseCycle or cycle.response_complete:
+            return body  # which nobody will take
         held: bytes | bytearray = self.cycle.body
         if not held:
             self.cycle.body = cast(bytearray, body)

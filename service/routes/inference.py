@@ -39,17 +39,7 @@ from service.routes.inference_wire import (
 from service.routes.models import Reference
 from service.serving import codecs
 from service.serving.arriving import Arriving, Body
-from service.serving.codecs import (
-    CSV,
-    FORMATS,
-    JSON,
-    ONE_ARRAY,
-    RAW,
-    Expected,
-    Question,
-    Reply,
-    compression,
-)
+from service.serving.codecs import CSV, FORMATS, JSON, ONE_ARRAY, RAW, Expected, Question, Reply, compression
 from service.serving.codecs.json_rows import RowsReader
 from service.serving.engine import Action, Answer, Engine
 from service.serving.errors import BadTensor

@@ -161,24 +161,25 @@ class Batcher:
                 self._again()
                 return
             with self._lock:
-                short = self._next_seconds() <= inline_seconds
-                job = self._take()
-                self.busy = job is not None and not short
+                room, seconds = self._next()
+                job = self._take(room)
+                self.busy = job is not None and seconds > inline_seconds
             if self.busy:
                 self._jobs.put(job)
             elif job is not None:
                 self._deal(job, _pass(job))
 
-    def _next_seconds(self) -> float:
-        """How long the next batch will take."""
+    def _next(self) -> tuple[int, float]:
+        """How many rows the next batch may have, and how many seconds it will take."""
         lane = self._lanes[0]
-        return lane.pace.seconds(min(lane.left, self._room(lane)))
+        room = self._room(lane)
+        return room, lane.pace.seconds(min(lane.left, room))
 
-    def _take(self) -> Job | None:
+    def _take(self, room: int) -> Job | None:
         """The next batch, of the lane whose turn it is; None where all that waited there have left."""
         lane = self._lanes.popleft()
         had = lane.left
-        parts = lane.take(self._room(lane))
+        parts = lane.take(room)
         gone = had - lane.left
         self.waiting_rows -= gone
         if gone := gone - sum([stop - start for _, start, stop in parts]):
@@ -216,17 +217,18 @@ class Batcher:
         """The batch to run right after one; None where the loop has to see to it, or the end has come."""
         with self._lock:
             job = None
-            while (
-                job is None and self._lanes and self._next_seconds() >= WORTH_SECONDS and self._jobs.empty()
-            ):
-                job = self._take()
+            while job is None and self._lanes and self._jobs.empty():
+                room, seconds = self._next()
+                if seconds < WORTH_SECONDS:
+                    break
+                job = self._take(room)
             self.busy = job is not None
             return job
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         if self._lanes and not (self.busy or self._scheduled):
             # The next batch first: the device is idle until it has one.
-            if self._next_seconds() > INLINE_SECONDS:
+            if self._next()[1] > INLINE_SECONDS:
                 self._turn()
             else:
                 self._again()
