@@ -44,7 +44,7 @@ from autoencoders.training.aligned import aligned
 WEIGHTS, SCALING, SCORES, MANIFEST = "weights.safetensors", "scaling.safetensors", "scores.npy", "model.json"
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
 FILES = (WEIGHTS, SCALING, SCORES, GOLDEN, ENCODER, DECODER)
-INPUT, CODE, RECONSTRUCTION = "input", "code", "reconstruction"
+INPUT, CODE, RECONSTRUCTION, SCALED = "input", "code", "reconstruction", "scaled"
 """What the graphs' ends are called."""
 _ALWAYS = {1: (WEIGHTS, SCALING, SCORES), 2: (WEIGHTS, SCALING, SCORES, GOLDEN)}
 MAX_SCORES = 10_000
@@ -289,7 +289,11 @@ class TrainedModel:
         """
         if codes.ndim != 2 or codes.shape[1] != self.model.code_size:
             raise DataRefused(f"codes of this model are [n, {self.model.code_size}], not {list(codes.shape)}")
-        return self._raw(self._decoded(codes.astype(np.float32)))
+        return self._raw(self.outputs(codes.astype(np.float32)))
+
+    def outputs(self, codes: Float32) -> Float32:
+        """Rows `[n, features]` in scaled units, in which errors are measured, of codes."""
+        return self._by_chunks(codes, self.model.decode, self.facts.features)
 
     def reconstruct(self, rows: Array) -> Float32:
         """Raw rows through encoder and decoder, `[n, *shape]` in the dataset's units."""
@@ -301,7 +305,7 @@ class TrainedModel:
         `codes` are those of the rows, where they are known: the rows need not be encoded again.
         """
         scaled = self._scaled(rows)
-        made = self._outputs(scaled) if codes is None else self._decoded(codes)
+        made = self._outputs(scaled) if codes is None else self.outputs(codes)
         return judge(np.square(made - scaled), self.scores, per_feature=per_feature)
 
     def _scaled(self, rows: Array) -> Float32:
@@ -312,9 +316,6 @@ class TrainedModel:
 
     def _outputs(self, scaled: Float32) -> Float32:
         return self._by_chunks(scaled, lambda x: self.model.decode(self.model.encode(x)), self.facts.features)
-
-    def _decoded(self, codes: Float32) -> Float32:
-        return self._by_chunks(codes, self.model.decode, self.facts.features)
 
     def _raw(self, scaled: Float32) -> Float32:
         return self.affine.invert(scaled).reshape(-1, *self.facts.shape)

@@ -78,7 +78,7 @@ def _verified(folder: Path) -> TrainedModel:
     if bundle.ENCODER in trained.manifest.hashes:
         graphs = [(folder / name).read_bytes() for name in (bundle.ENCODER, bundle.DECODER)]
         try:
-            check(trained, *opened(*graphs), golden.read(folder)["rows"])
+            check(trained, opened(*graphs), golden.read(folder)["rows"])
         except NotExportable as problem:
             raise BundleDamaged(str(problem)) from problem
     return trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from autoencoders.bundle import CODE, INPUT, RECONSTRUCTION, TrainedModel
+from autoencoders.bundle import CODE, INPUT, RECONSTRUCTION, SCALED, TrainedModel
 from autoencoders.data.scaling import Affine
 from autoencoders.export.graph import Graph
 from autoencoders.export.operators import emit
@@ -28,11 +28,16 @@ def encoder(trained: TrainedModel) -> bytes:
 def decoder(trained: TrainedModel) -> bytes:
     """`code` [n, code] -> `reconstruction` [n, features] in the dataset's units, as an ONNX file.
 
+    And -> `scaled` [n, features], the same in the units in which errors are measured: scaled back from the
+    dataset's it would have lost what a large shift leaves no digits for.
+
     Raises:
         NotExportable: a part of the model has no ONNX operator here.
     """
     graph = Graph("decoder")
-    _decode(trained, graph, graph.input(CODE, trained.model.code_size))
+    scaled = _outputs(trained.model, graph, graph.input(CODE, trained.model.code_size))
+    _reconstruction(trained, graph, scaled)
+    graph.output(scaled, SCALED, trained.facts.features)
     return graph.to_bytes()
 
 
@@ -44,7 +49,7 @@ def whole(trained: TrainedModel) -> bytes:
         NotExportable: a part of the model has no ONNX operator here.
     """
     graph = Graph("autoencoder")
-    _decode(trained, graph, _encode(trained, graph))
+    _reconstruction(trained, graph, _outputs(trained.model, graph, _encode(trained, graph)))
     return graph.to_bytes()
 
 
@@ -55,15 +60,13 @@ def _encode(trained: TrainedModel, graph: Graph) -> str:
     return graph.output(emit(model.bottleneck.head, graph, features), CODE, model.code_size)
 
 
-def _decode(trained: TrainedModel, graph: Graph, code: str) -> str:
-    rows = _raw(
-        trained.affine, graph, _output(trained.model, graph, emit(trained.model.decoder, graph, code))
-    )
-    return graph.output(rows, RECONSTRUCTION, trained.facts.features)
-
-
-def _output(model: Autoencoder, graph: Graph, logits: str) -> str:
+def _outputs(model: Autoencoder, graph: Graph, code: str) -> str:
+    logits = emit(model.decoder, graph, code)
     return graph.node("Sigmoid", logits) if model.output_activation == "sigmoid" else logits
+
+
+def _reconstruction(trained: TrainedModel, graph: Graph, scaled: str) -> None:
+    graph.output(_raw(trained.affine, graph, scaled), RECONSTRUCTION, trained.facts.features)
 
 
 def _scaled(affine: Affine, graph: Graph, rows: str) -> str:

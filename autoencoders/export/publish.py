@@ -38,13 +38,13 @@ def add_graphs(folder: Path, rows: Array, *, threads: int = 1) -> BundleManifest
     trained = bundle.load(folder)
     try:
         drawn = {ENCODER: graphs.encoder(trained), DECODER: graphs.decoder(trained)}
-        encode, decode = opened(drawn[ENCODER], drawn[DECODER])
-        checked = check(trained, encode, decode, rows)
+        runs = opened(drawn[ENCODER], drawn[DECODER])
+        checked = check(trained, runs, rows)
     except NotExportable:
         raise
     except Exception as problem:  # onnx and onnxruntime have no common name for what they refuse
         raise NotExportable(" ".join(f"{type(problem).__name__}: {problem}".split())[:300]) from problem
-    inference = measure(trained, encode, rows, checked, threads=threads)
+    inference = measure(trained, runs.encode, rows, checked, threads=threads)
     for name, graph in drawn.items():
         (folder / name).write_bytes(graph)
     hashes = trained.manifest.hashes | {name: bundle.sha256_of(folder / name) for name in drawn}

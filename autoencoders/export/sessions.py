@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from autoencoders.bundle import CODE, INPUT, TrainedModel
+from autoencoders.bundle import CODE, INPUT, RECONSTRUCTION, SCALED, TrainedModel
 from autoencoders.data.arrays import Array
 from autoencoders.export.operators import NotExportable
 
@@ -21,6 +21,20 @@ TOLERANCE = 1e-5
 BATCHES = (1, 7, 300)
 
 
+class Runs(NamedTuple):
+    """A bundle's graphs as functions.
+
+    Attributes:
+        encode: raw rows to codes.
+        decode: codes to raw rows.
+        outputs: codes to scaled rows; None where the graph is of before it said them.
+    """
+
+    encode: Run
+    decode: Run
+    outputs: Run | None
+
+
 def session(graph: bytes, *, threads: int = 1) -> Any:
     """The graph in ONNX Runtime on the CPU; its threads sleep while they wait."""
     options = onnxruntime.SessionOptions()
@@ -30,12 +44,20 @@ def session(graph: bytes, *, threads: int = 1) -> Any:
     return onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
 
 
-def runner(graph: bytes, name: str, *, threads: int = 1) -> Run:
-    """The graph as a function of its one input, which has this name, to its first output."""
-    run = session(graph, threads=threads).run
+def opened(encoder: bytes, decoder: bytes) -> Runs:
+    """Both graphs as functions."""
+    codes, rows = session(encoder), session(decoder)
+    says_scaled = SCALED in {output.name for output in rows.get_outputs()}
+    return Runs(
+        _run(codes, INPUT, CODE),
+        _run(rows, CODE, RECONSTRUCTION),
+        _run(rows, CODE, SCALED) if says_scaled else None,
+    )
 
+
+def _run(graph: Any, given: str, wanted: str) -> Run:
     def answer(rows: Float32) -> Float32:
-        made: Float32 = run(None, {name: rows})[0]
+        made: Float32 = graph.run([wanted], {given: rows})[0]
         return made
 
     return answer
@@ -49,23 +71,24 @@ def apart(found: Float32, expected: Float32, spread: float) -> float:
     return worst if np.isfinite(worst) else float("inf")
 
 
-def check(trained: TrainedModel, encode: Run, decode: Run, rows: Array) -> dict[str, float]:
+def check(trained: TrainedModel, runs: Runs, rows: Array) -> dict[str, float]:
     """Hold both graphs to PyTorch's answers on raw rows, in batches of several sizes.
 
-    Answers the largest difference of `code` and of `reconstruction`, 1 being the most that is allowed.
+    Answers the largest difference of each output by its name, 1 being the most that is allowed.
 
     Raises:
         NotExportable: one of them answers otherwise.
     """
     many = np.resize(rows.reshape(len(rows), -1), (max(BATCHES), trained.facts.features)).astype(np.float32)
     codes = trained.encode(many)
-    back = trained.decode(codes).reshape(len(many), -1)
-    worst = {"code": 0.0, "reconstruction": 0.0}
-    for size in BATCHES:
-        worst["code"] = max(worst["code"], _worst(encode, many, codes, size))
-        worst["reconstruction"] = max(
-            worst["reconstruction"], _worst(lambda part: decode(encode(part)), many, back, size)
-        )
+    answers = {CODE: (runs.encode, many, codes)}
+    for name, run, expected in (
+        (RECONSTRUCTION, runs.decode, trained.decode(codes).reshape(len(many), -1)),
+        (SCALED, runs.outputs, trained.outputs(codes)),
+    ):
+        if run is not None:
+            answers[name] = (_after(runs.encode, run), many, expected)
+    worst = {name: max(_worst(*answer, size) for size in BATCHES) for name, answer in answers.items()}
     if bad := [name for name, share in worst.items() if not share <= 1]:
         said = ", ".join(f"{name} by {worst[name]:.3g} times what is allowed" for name in bad)
         raise NotExportable(f"ONNX Runtime answers otherwise than PyTorch: {said}")
@@ -79,6 +102,5 @@ def _worst(run: Run, given: Float32, expected: Float32, size: int) -> float:
     return apart(found, expected[: len(found)], float(expected.std()))
 
 
-def opened(encoder: bytes, decoder: bytes) -> tuple[Run, Run]:
-    """Both graphs as functions."""
-    return runner(encoder, INPUT), runner(decoder, CODE)
+def _after(first: Run, then: Run) -> Run:
+    return lambda rows: then(first(rows))

@@ -128,9 +128,9 @@ class Onnx:
         self._encode = onnxruntime.InferenceSession(
             folder / bundle.ENCODER, options, ["CPUExecutionProvider"]
         ).run
-        self._decode = onnxruntime.InferenceSession(
-            folder / bundle.DECODER, options, ["CPUExecutionProvider"]
-        ).run
+        decoder = onnxruntime.InferenceSession(folder / bundle.DECODER, options, ["CPUExecutionProvider"])
+        self._decode = decoder.run
+        self._says_scaled = bundle.SCALED in {output.name for output in decoder.get_outputs()}
         self.bytes = sum((folder / name).stat().st_size for name in (bundle.ENCODER, bundle.DECODER))
 
     def encode(self, rows: Float32) -> Float32:
@@ -144,8 +144,11 @@ class Onnx:
         return rows
 
     def outputs(self, codes: Float32) -> Float32:
-        """Scaled rows of codes."""
-        return self._affine.apply(self.decode(codes))
+        """Scaled rows of codes; of graphs that do not say them, as exact as raw rows are."""
+        if not self._says_scaled:
+            return self._affine.apply(self.decode(codes))
+        scaled: Float32 = self._decode([bundle.SCALED], {bundle.CODE: codes})[0]
+        return scaled
 
 
 def device_of(asked: str) -> torch.device:

@@ -71,11 +71,16 @@ def test_graphs_are_hashed_measured_and_change_nothing_else(saved: Path, publish
 
 def test_the_graphs_in_the_bundle_answer_like_the_model(published: Path, rows: Dataset) -> None:
     trained = bundle.load(published)
-    encode, decode = opened(*((published / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+    encode, decode, outputs = opened(
+        *((published / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx"))
+    )
+    assert outputs is not None
     codes = trained.encode(rows.held_out)
     assert apart(encode(rows.held_out), codes, float(codes.std())) <= 1
     back = trained.decode(codes)
     assert apart(decode(codes), back, float(back.std())) <= 1
+    scaled = trained.outputs(codes)
+    assert apart(outputs(codes), scaled, float(scaled.std())) <= 1
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", "golden.safetensors"])
@@ -125,11 +130,22 @@ def test_another_model_under_the_same_hashes_is_seen_by_its_golden_rows(folder: 
         golden.check(trained, folder)
 
 
-def test_graphs_of_another_model_are_refused(folder: Path, rows: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("name", "output"), [("encode", "code"), ("decode", "reconstruction"), ("outputs", "scaled")]
+)
+def test_graphs_of_another_model_are_refused(folder: Path, rows: Dataset, name: str, output: str) -> None:
     trained = bundle.load(folder)
-    encode, decode = opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
-    with pytest.raises(NotExportable, match=r"code by .* times what is allowed"):
-        check(trained, lambda part: encode(part) * np.float32(1.00004), decode, rows.held_out)
+    runs = opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+    run = getattr(runs, name)
+    other = runs._replace(**{name: lambda part: run(part) * np.float32(1.00004)})
+    with pytest.raises(NotExportable, match=rf"{output} by .* times what is allowed"):
+        check(trained, other, rows.held_out)
+
+
+def test_graphs_that_do_not_say_scaled_rows_are_held_to_what_they_say(folder: Path, rows: Dataset) -> None:
+    runs = opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+    checked = check(bundle.load(folder), runs._replace(outputs=None), rows.held_out)
+    assert set(checked) == {"code", "reconstruction"}
 
 
 def test_a_model_that_cannot_be_exported_keeps_its_bundle_as_it_was(saved: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from autoencoders import bundle
 from autoencoders.export.publish import add_graphs
@@ -33,6 +35,14 @@ def with_graphs(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _move(folder: Path, far: float) -> None:
+    """Let the model's rows lie so far from where they lay."""
+    manifest, held = bundle.verify(folder), load_file(folder / bundle.SCALING)
+    save_file(held | {"shift": held["shift"] + np.float32(far)}, folder / bundle.SCALING)
+    hashes = manifest.hashes | {bundle.SCALING: bundle.sha256_of(folder / bundle.SCALING)}
+    bundle.write_manifest(folder, manifest.model_copy(update={"hashes": hashes}))
+
+
 def _runtime(folder: Path, **wished: Any) -> Runtime:
     return open_runtime(folder, bundle.load(folder), Wished(**wished))
 
@@ -53,7 +63,37 @@ def test_answers_are_the_plain_forward_passs_whatever_they_are_batched_with(
         np.testing.assert_allclose(made, codes, rtol=1e-5, atol=1e-5 * spread)
     rows = trained.decode(codes).reshape(300, 64)
     np.testing.assert_allclose(runtime.decode(codes), rows, rtol=1e-5, atol=1e-5 * float(rows.std()))
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx"])
+def test_errors_are_of_what_the_network_said_however_far_from_nought_the_rows_lie(
+    plain: Path, tmp_path: Path, name: Any
+) -> None:
+    folder = tmp_path / "far"
+    shutil.copytree(plain, folder)
+    _move(folder, 1e6)
+    rows = ROWS + np.float32(1e6)
+    add_graphs(folder, rows)
+    trained, runtime = bundle.load(folder), _runtime(folder, runtime=name)
+    codes = trained.encode(rows)
     scaled = trained.affine.apply(rows)
+    said, expected = runtime.outputs(codes), trained.score(rows, codes=codes)
+    found = bundle.judge(np.square(said - scaled), trained.scores)
+    np.testing.assert_allclose(found.error, expected.error, rtol=1e-5)
+
+
+def test_graphs_of_before_their_scaled_output_still_score(with_graphs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "earlier"
+    shutil.copytree(with_graphs, folder)
+    graph = onnx.load(folder / bundle.DECODER)
+    (scaled,) = (end for end in graph.graph.output if end.name == bundle.SCALED)
+    graph.graph.output.remove(scaled)
+    onnx.save(graph, folder / bundle.DECODER)
+    trained = bundle.load(with_graphs)
+    runtime = open_runtime(folder, trained, Wished(runtime="onnx"))
+    assert isinstance(runtime, Onnx)
+    codes = trained.encode(ROWS)
+    scaled = trained.affine.apply(trained.decode(codes).reshape(300, 64))
     np.testing.assert_allclose(runtime.outputs(codes), scaled, rtol=1e-4, atol=1e-5)
 
 
