@@ -17,7 +17,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +37,7 @@ from autoencoders.data.scaling import Affine
 from autoencoders.errors import BundleDamaged, DataRefused
 from autoencoders.golden import GOLDEN
 from autoencoders.models import Autoencoder
+from autoencoders.scores import Scores, judge
 from autoencoders.spec import Spec
 from autoencoders.training.aligned import aligned
 
@@ -230,32 +230,6 @@ def space_of(manifest: Mapping[str, Any]) -> str:
     parts = [manifest.get("weights_sha256"), hashes.get(SCALING), architecture]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return "sp_" + hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How odd rows are.
-
-    Attributes:
-        error: squared error of each row in scaled units, summed over its features.
-        percentile: the share of held-out rows, in percent, whose error is no greater.
-        share_per_feature: each feature's part of the row's error; every row adds up to 1 (or 0 where there
-            is none).
-    """
-
-    error: Float32
-    percentile: Float32
-    share_per_feature: Float32 | None = None
-
-
-def judge(squared: Float32, scores: Float32, *, per_feature: bool = False) -> Scores:
-    """What squared errors `[n, features]` in scaled units say of rows, beside the sorted `scores`."""
-    error = squared.sum(1)
-    percentile = np.searchsorted(scores, error, side="right") * (100.0 / max(1, len(scores)))
-    if not per_feature:
-        return Scores(error, percentile.astype(np.float32))
-    share = np.divide(squared, error[:, None], out=np.zeros_like(squared), where=error[:, None] > 0)
-    return Scores(error, percentile.astype(np.float32), share)
 
 
 class TrainedModel:

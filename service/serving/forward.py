@@ -14,6 +14,7 @@ import torch
 from autoencoders import bundle
 from autoencoders.data.manifest import Facts
 from autoencoders.data.scaling import Affine
+from autoencoders.scores import judge
 from service.serving.codecs import Expected, Rows, white_of
 from service.serving.lane import Arrays, Lane, Seen, Wants
 from service.serving.runtimes import AS_PUBLISHED, Float32, Runtime, Wished, open_runtime
@@ -118,7 +119,7 @@ class Passes:
             made["rows"] = self.runtime.decode(code).reshape(-1, *self.shape)
         if "error" in wants:
             squared = np.square(self.runtime.outputs(code) - self.affine.apply(rows))
-            found = bundle.judge(squared, self.scores, per_feature="share" in wants)
+            found = judge(squared, self.scores, per_feature="share" in wants)
             made |= {"error": found.error, "percentile": found.percentile}
             if found.share_per_feature is not None:
                 made["share"] = found.share_per_feature

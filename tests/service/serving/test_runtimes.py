@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from autoencoders import bundle
 from autoencoders.export.publish import add_graphs
+from autoencoders.scores import judge
 from service.serving.runtimes import Onnx, Runtime, Torch, Wished, open_runtime
 from store import Models
 from tests.service.conftest import opened_store
@@ -78,7 +79,7 @@ def test_errors_are_of_what_the_network_said_however_far_from_nought_the_rows_li
     codes = trained.encode(rows)
     scaled = trained.affine.apply(rows)
     said, expected = runtime.outputs(codes), trained.score(rows, codes=codes)
-    found = bundle.judge(np.square(said - scaled), trained.scores)
+    found = judge(np.square(said - scaled), trained.scores)
     np.testing.assert_allclose(found.error, expected.error, rtol=1e-5)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from autoencoders import bundle
+from tests.service.v2.asking import expected
 from tests.service.v2.conftest import some_rows
-from tests.service.v2.test_triton import expected
 
 VERSION = "0.21.0"
 STORY = Path(__file__).with_name("kserve_story.py")

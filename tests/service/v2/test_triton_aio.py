@@ -13,8 +13,8 @@ from tritonclient.utils import InferenceServerException
 
 from autoencoders import bundle
 from tests.service.conftest import ADMIN_KEY
+from tests.service.v2.asking import OUTPUTS, asked, close, expected, wanted
 from tests.service.v2.conftest import Serves, some_rows
-from tests.service.v2.test_triton import OUTPUTS, asked, close, expected, wanted
 
 T = TypeVar("T")
 Client: TypeAlias = triton_aio.InferenceServerClient
