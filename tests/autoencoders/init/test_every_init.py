@@ -5,6 +5,7 @@ What all words share stands here; what each one promises, in `laws`.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -20,7 +21,6 @@ from tests.autoencoders.init.laws import (
     OWN_BIASES,
     VARIANTS,
     WITHOUT_CHANCE,
-    Law,
     Trial,
     choose,
 )
@@ -65,18 +65,12 @@ class Body(BaseModel):
     init: InitPlan
 
 
-@pytest.mark.parametrize(
-    ("law", "choice", "name"),
-    [
-        pytest.param(law, choice, name, id=f"{law.check.__name__}-{_name(choice)}-{name}")
-        for law in LAWS
-        for choice in EVERY
-        if choice.name in law.words
-        for name in (law.nets or MEANT[choice.name])
-    ],
-)
-def test_it_keeps_what_it_claims(law: Law, choice: InitChoice, name: str) -> None:
-    law.check(Trial(choice, name))
+@every_choice_on_every_net
+def test_it_keeps_what_it_claims(choice: InitChoice, name: str) -> None:
+    trial = Trial(choice, name)
+    for law in LAWS:
+        if choice.name in law.words and name in (law.nets or MEANT[choice.name]):
+            law.check(trial)
 
 
 @every_word
@@ -125,12 +119,12 @@ def test_in_double_precision_it_is_the_same_init(choice: InitChoice) -> None:
 @every_word_on_every_net
 def test_it_touches_only_the_layers_that_it_owns(choice: InitChoice, name: str) -> None:
     reference = net(name)
+    before = initialised(reference, {"name": "normal", "std": 0.7}, seed=8)
     for index, layer in enumerate(reference.layers()):
-        model = net(name)
+        model = copy.deepcopy(reference)
         owned_layer = model.layers()[index]
         if choice.refusals(model, [owned_layer]):
             continue
-        before = initialised(model, {"name": "normal", "std": 0.7}, seed=8)
         for _ in apply_word(choice, model, [owned_layer], context(model)):
             pass
         own = {id(tensor) for tensor in (*layer.module.parameters(), *layer.module.buffers())}
