@@ -1,6 +1,6 @@
 """The plain case of inference, answered from the server's own callbacks: no task, no message, no coroutine.
 
-A small body by a known key for a model in memory is nearly every request, and for it all of that takes
+A small body by a known caller for a model in memory is nearly every request, and for it all of that takes
 longer than the forward pass. Whatever is not plain, and whatever goes wrong before the rows are on their way,
 is left to the application (`service/shortcut.py`), which has the words for it.
 """
@@ -223,11 +223,11 @@ class Direct:
         return plain if self.may(plain, plain.size) else None
 
     def may(self, plain: Plain, size: int) -> bool:
-        """Whether the key of this head is known now, and good for a body of so many bytes."""
-        key = plain.sent.get(b"authorization")
-        if key is None or size > self._limit:
+        """Whether the caller with this head is known now, and may send a body of so many bytes."""
+        if size > self._limit:
             return False
-        caller = self._gatekeeper.known(key)
+        key = plain.sent.get(b"authorization")
+        caller = self._gatekeeper.unkeyed(plain.sent) if key is None else self._gatekeeper.known(key)
         return caller is not None and caller.may("infer")
 
     def body(self, plain: Plain) -> Body:

@@ -27,6 +27,7 @@ def norm_of(word: str) -> dict[str, object]:
 def assert_alike(trained: TrainedModel) -> None:
     rows = models.rows()
     codes, back = trained.encode(rows), trained.reconstruct(rows).reshape(len(rows), -1)
+    scaled = trained.outputs(codes)
     encode, decode, whole = (
         session(draw(trained)) for draw in (graphs.encoder, graphs.decoder, graphs.whole)
     )
@@ -35,8 +36,9 @@ def assert_alike(trained: TrainedModel) -> None:
         (found,) = encode.run(["code"], {"input": part})
         assert found.shape == (size, trained.model.code_size)
         assert apart(found, codes[:size], float(codes.std())) <= 1
-        (found,) = decode.run(["reconstruction"], {"code": codes[:size]})
+        found, said = decode.run(["reconstruction", "scaled"], {"code": codes[:size]})
         assert apart(found, back[:size], float(back.std())) <= 1
+        assert apart(said, scaled[:size], float(scaled.std())) <= 1
         both = whole.run(["code", "reconstruction"], {"input": part})
         assert apart(both[0], codes[:size], float(codes.std())) <= 1
         assert apart(both[1], back[:size], float(back.std())) <= 1

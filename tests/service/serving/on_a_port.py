@@ -32,9 +32,9 @@ T = TypeVar("T")
 class Gateway:
     """A gateway on a port, in a thread of this process, and whoever asks it."""
 
-    def __init__(self, app: Application, port: int, server: uvicorn.Server) -> None:
+    def __init__(self, app: Application, port: int, server: uvicorn.Server, key: dict[str, str]) -> None:
         self.app, self.port, self.server = app, port, server
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, timeout=60)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=key, timeout=60)
 
     def model(self) -> LoadedModel:
         """The model in memory, once it was asked."""
@@ -48,10 +48,10 @@ class Gateway:
 
 
 @contextmanager
-def on_a_port(home: Path, **given: Any) -> Iterator[Gateway]:
-    app = create_app(settings_for(home, admin_key=ADMIN_KEY, **given))
+def on_a_port(home: Path, *, admin_key: str | None = ADMIN_KEY, **given: Any) -> Iterator[Gateway]:
+    app = create_app(settings_for(home, admin_key=admin_key, **given))
     with served(app, http=Protocol, log_level="warning", proxy_headers=False) as (port, server):
-        gateway = Gateway(app, port, server)
+        gateway = Gateway(app, port, server, KEY if admin_key else {})
         with gateway.client:
             gateway.client.post(PATH, json=ONE)  # the key and the model are known from here on
             yield gateway

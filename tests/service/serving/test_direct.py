@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.service.serving.on_a_port import (
     ROWS,
     WIDE,
     Gateway,
+    on_a_port,
     plainly,
     read_answers,
     request,
@@ -107,6 +109,36 @@ def test_what_is_not_plain_is_left_to_the_application(
     answer = gateway.client.post(path, json=ONE, headers=headers)
     assert taken in ([], [False])
     assert (answer.status_code == 200) == (headers == {"Connection": "close"})
+
+
+FOREIGN = [
+    {"Host": "elsewhere.example"},
+    {"Origin": "http://elsewhere.example"},
+    {"Sec-Fetch-Site": "cross-site"},
+]
+
+
+def test_where_no_key_is_needed_pages_of_others_are_refused_all_the_same(
+    trained: Path, taken: list[bool]
+) -> None:
+    with on_a_port(trained, admin_key=None) as gateway:
+        answer = plainly(gateway, taken, lambda: gateway.client.post(PATH, json=ONE))
+        assert (answer.status_code, taken) == (200, [True])
+        for headers in FOREIGN:
+            gateway.client.post(PATH, json=ONE).raise_for_status()  # that none is needed is known again
+            gateway.client.get("/health/live")
+            taken.clear()
+            assert gateway.client.post(PATH, json=ONE, headers=headers).status_code == 403, headers
+            assert taken == []
+
+
+def test_the_first_key_ends_that_none_is_needed(trained: Path, taken: list[bool]) -> None:
+    with on_a_port(trained, admin_key=None) as gateway:
+        plainly(gateway, taken, lambda: gateway.client.post(PATH, json=ONE))
+        gateway.client.post("/v1/keys", json={"name": "first", "scopes": ["admin"]}).raise_for_status()
+        taken.clear()
+        assert gateway.client.post(PATH, json=ONE).status_code == 401
+        assert taken == []
 
 
 def test_requests_in_one_packet_are_answered_in_order(gateway: Gateway, taken: list[bool]) -> None:
