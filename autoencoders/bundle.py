@@ -271,7 +271,7 @@ class TrainedModel:
 
     def reconstruct(self, rows: Array) -> Float32:
         """Raw rows through encoder and decoder, `[n, *shape]` in the dataset's units."""
-        return self._raw(self._outputs(self._scaled(rows)))
+        return self._raw(self._through(self._scaled(rows)))
 
     def score(self, rows: Array, *, per_feature: bool = False, codes: Float32 | None = None) -> Scores:
         """Each raw row's reconstruction error, and where it stands among those of held-out rows.
@@ -279,7 +279,7 @@ class TrainedModel:
         `codes` are those of the rows, where they are known: the rows need not be encoded again.
         """
         scaled = self._scaled(rows)
-        made = self._outputs(scaled) if codes is None else self.outputs(codes)
+        made = self._through(scaled) if codes is None else self.outputs(codes)
         return judge(np.square(made - scaled), self.scores, per_feature=per_feature)
 
     def _scaled(self, rows: Array) -> Float32:
@@ -288,7 +288,7 @@ class TrainedModel:
             raise DataRefused(f"rows of this model are [n, {wanted}], not {list(rows.shape)}")
         return self.affine.apply(rows.reshape(len(rows), self.facts.features))
 
-    def _outputs(self, scaled: Float32) -> Float32:
+    def _through(self, scaled: Float32) -> Float32:
         return self._by_chunks(scaled, lambda x: self.model.decode(self.model.encode(x)), self.facts.features)
 
     def _raw(self, scaled: Float32) -> Float32:

@@ -86,15 +86,12 @@ class Gatekeeper:
 
     def keys_exist(self) -> bool:
         """Whether a key was ever made: an expired or revoked last key does not open the door again."""
-        if self._admin is not None:
-            return True
-        checked, known = self._keyed
-        now = time.monotonic()
-        if known or (checked and now - checked < _REMEMBERED_SECONDS):
-            return known
-        with self._store.session() as session:
-            known = bool(Keys(session).page(limit=1).items)
-        self._keyed = (now, known)
+        known = self._known_keys()
+        if known is None:
+            now = time.monotonic()
+            with self._store.session() as session:
+                known = bool(Keys(session).page(limit=1).items)
+            self._keyed = (now, known)
         return known
 
     def forget(self) -> None:
@@ -115,9 +112,7 @@ class Gatekeeper:
 
     def unkeyed(self, sent: Mapping[bytes, bytes]) -> Caller | None:
         """The caller of a request with these headers and no key, where none is needed as far as is known."""
-        checked, known = self._keyed
-        fresh = checked and time.monotonic() - checked < _REMEMBERED_SECONDS
-        if self._admin is not None or known or not fresh:
+        if self._known_keys() is not False:
             return None
         if self._local:
             try:
@@ -137,17 +132,19 @@ class Gatekeeper:
         if authorization is not None:
             key = authorization.encode("latin-1")
             return self.known(key) or await self._caller_of(key)
-        if await self._known_keys():
+        known = self._known_keys()
+        if known or (known is None and await anyio.to_thread.run_sync(self.keys_exist)):
             raise NotAuthenticated("send a key: `Authorization: Bearer <key>`")
         if self._local:
             _refuse_foreign(headers)
         return OWNER
 
-    async def _known_keys(self) -> bool:
+    def _known_keys(self) -> bool | None:
+        """Whether there is a key, where that is known without waiting; one that was made stays known."""
         checked, known = self._keyed
-        if self._admin is not None or known or (checked and time.monotonic() - checked < _REMEMBERED_SECONDS):
-            return known or self._admin is not None
-        return await anyio.to_thread.run_sync(self.keys_exist)
+        if self._admin is not None or known:
+            return True
+        return False if checked and time.monotonic() - checked < _REMEMBERED_SECONDS else None
 
     async def _caller_of(self, authorization: bytes) -> Caller:
         checked, caller = self._callers.get(authorization, (0.0, None))

@@ -16,7 +16,7 @@ from autoencoders.errors import BundleDamaged
 from autoencoders.experiment import Experiment
 from autoencoders.export.operators import NotExportable
 from autoencoders.export.publish import add_graphs
-from autoencoders.export.sessions import apart, check, opened
+from autoencoders.export.sessions import Runs, apart, check, opened
 from autoencoders.spec import Spec
 from tests.autoencoders import tiny
 
@@ -69,11 +69,13 @@ def test_graphs_are_hashed_measured_and_change_nothing_else(saved: Path, publish
     assert all(0 <= share <= 1 for share in after.inference.checked.values())
 
 
+def _runs(folder: Path) -> Runs:
+    return opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+
+
 def test_the_graphs_in_the_bundle_answer_like_the_model(published: Path, rows: Dataset) -> None:
     trained = bundle.load(published)
-    encode, decode, outputs = opened(
-        *((published / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx"))
-    )
+    encode, decode, outputs = _runs(published)
     assert outputs is not None
     codes = trained.encode(rows.held_out)
     assert apart(encode(rows.held_out), codes, float(codes.std())) <= 1
@@ -135,7 +137,7 @@ def test_another_model_under_the_same_hashes_is_seen_by_its_golden_rows(folder: 
 )
 def test_graphs_of_another_model_are_refused(folder: Path, rows: Dataset, name: str, output: str) -> None:
     trained = bundle.load(folder)
-    runs = opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+    runs = _runs(folder)
     run = getattr(runs, name)
     other = runs._replace(**{name: lambda part: run(part) * np.float32(1.00004)})
     with pytest.raises(NotExportable, match=rf"{output} by .* times what is allowed"):
@@ -143,7 +145,7 @@ def test_graphs_of_another_model_are_refused(folder: Path, rows: Dataset, name: 
 
 
 def test_graphs_that_do_not_say_scaled_rows_are_held_to_what_they_say(folder: Path, rows: Dataset) -> None:
-    runs = opened(*((folder / name).read_bytes() for name in ("encoder.onnx", "decoder.onnx")))
+    runs = _runs(folder)
     checked = check(bundle.load(folder), runs._replace(outputs=None), rows.held_out)
     assert set(checked) == {"code", "reconstruction"}
 
